@@ -1,0 +1,112 @@
+//! The trait of tables: ordered keys, compare-and-set, atomic batches, watch.
+
+use crate::Error;
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::broadcast;
+
+/// Ordered maps from bytes to bytes, by table name.
+#[async_trait]
+pub trait Tables: Send + Sync + 'static {
+    /// The row under `key`.
+    async fn get(&self, table: &str, key: &[u8]) -> Result<Option<Row>, Error>;
+
+    /// At most `limit` rows with `from <= key < to` in key order (descending when `backwards`, then the last ones first).
+    async fn scan(
+        &self,
+        table: &str,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        backwards: bool,
+    ) -> Result<Vec<Row>, Error>;
+
+    /// Applies all of `batch` or nothing. On disk (fsync) when it returns.
+    async fn commit(&self, batch: Batch) -> Result<(), Error>;
+
+    /// Changes of `table` from now on. A receiver that lags must read the table again.
+    fn watch(&self, table: &str) -> broadcast::Receiver<Change>;
+}
+
+/// One row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its key.
+    pub key: Bytes,
+    /// Its value.
+    pub value: Bytes,
+    /// Changes with each write of this key; never 0. What `Precondition::Version` compares.
+    pub version: u64,
+}
+
+/// Writes that are applied together.
+#[derive(Debug, Default, Clone)]
+pub struct Batch {
+    /// In order.
+    pub writes: Vec<Write>,
+}
+
+/// One write of a batch.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// The table.
+    pub table: String,
+    /// The key.
+    pub key: Bytes,
+    /// The new value; `None` deletes.
+    pub value: Option<Bytes>,
+    /// What must hold beforehand.
+    pub precondition: Precondition,
+}
+
+/// What must hold of a row before it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing.
+    None,
+    /// There is no such row.
+    Absent,
+    /// The row has this version.
+    Version(u64),
+}
+
+/// A row was written (or deleted, then without a value).
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The key.
+    pub key: Bytes,
+    /// The new value.
+    pub value: Option<Bytes>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an unconditional write.
+    #[must_use]
+    pub fn put(self, table: &str, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        self.write(table, key, Some(value.into()), Precondition::None)
+    }
+
+    /// Adds an unconditional delete.
+    #[must_use]
+    pub fn delete(self, table: &str, key: impl Into<Bytes>) -> Self {
+        self.write(table, key, None, Precondition::None)
+    }
+
+    /// Adds a write with a precondition.
+    #[must_use]
+    pub fn write(
+        mut self,
+        table: &str,
+        key: impl Into<Bytes>,
+        value: Option<Bytes>,
+        precondition: Precondition,
+    ) -> Self {
+        self.writes.push(Write { table: table.to_owned(), key: key.into(), value, precondition });
+        self
+    }
+}

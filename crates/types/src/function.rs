@@ -1,0 +1,146 @@
+//! A function's configuration, as it is kept. The Lambda front-end maps it to AWS's shapes.
+
+use crate::{FunctionArn, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+/// One version of a function: everything that CreateFunction and UpdateFunctionConfiguration take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FunctionConfiguration {
+    /// The function's ARN; the qualifier is the version (`$LATEST` as none).
+    pub arn: FunctionArn,
+    /// Language and its version.
+    pub runtime: Runtime,
+    /// `module.function`.
+    pub handler: String,
+    /// ARN of the execution role.
+    pub role: String,
+    /// At most 256 characters.
+    pub description: String,
+    /// Seconds, 1 to 900.
+    pub timeout_s: u32,
+    /// MB (MiB), 128 to 10,240.
+    pub memory_mb: u32,
+    /// Size of `/tmp` in MB (MiB), 512 to 10,240.
+    pub ephemeral_storage_mb: u32,
+    /// Environment variables.
+    pub environment: BTreeMap<String, String>,
+    /// `x86_64` or `arm64`; one.
+    pub architecture: String,
+    /// Tags of the function.
+    pub tags: BTreeMap<String, String>,
+    /// Where and how it logs.
+    pub logging: LoggingConfig,
+    /// The code package.
+    pub code: CodeReference,
+    /// Changes with every update.
+    pub revision_id: String,
+    /// When code or configuration changed last.
+    pub last_modified: Timestamp,
+    /// Life-cycle state.
+    pub state: State,
+    /// Outcome of the last update.
+    pub last_update: LastUpdate,
+    /// Fields that are validated, kept and returned, and that a later part of Dayfly gives meaning to
+    /// (`VpcConfig`, `TracingConfig`, `DeadLetterConfig`, `KMSKeyArn`, `Layers`, `FileSystemConfigs`, `SnapStart`, …),
+    /// under AWS's names and in AWS's shape.
+    pub other: BTreeMap<String, serde_json::Value>,
+}
+
+/// `python3.9` to `python3.14`; other languages come with the Runtime API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Runtime {
+    /// CPython 3.`minor`.
+    Python {
+        /// 9 to 14.
+        minor: u8,
+    },
+}
+
+impl FromStr for Runtime {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.strip_prefix("python3.")
+            .filter(|minor| !minor.starts_with(['0', '+']))
+            .and_then(|minor| minor.parse().ok())
+            .filter(|minor| (9..=14).contains(minor))
+            .map(|minor| Self::Python { minor })
+            .ok_or_else(|| format!("unknown runtime {text:?}"))
+    }
+}
+
+impl TryFrom<String> for Runtime {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Runtime> for String {
+    fn from(runtime: Runtime) -> String {
+        runtime.to_string()
+    }
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Python { minor } => write!(f, "python3.{minor}"),
+        }
+    }
+}
+
+/// `LoggingConfig`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggingConfig {
+    /// `Text` or `JSON`.
+    pub format: String,
+    /// `ApplicationLogLevel`, only with JSON.
+    pub application_level: Option<String>,
+    /// `SystemLogLevel`, only with JSON.
+    pub system_level: Option<String>,
+    /// Log group; `/aws/lambda/NAME` unless set.
+    pub group: String,
+}
+
+/// A code package in the blob store: the zip as it was uploaded.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CodeReference {
+    /// SHA-256 of the zip, lower-case hexadecimal. Its name in the blob store and in the code cache.
+    pub sha256: String,
+    /// Bytes of the zip.
+    pub size_bytes: u64,
+}
+
+/// `State` of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// Being made: its code is unpacked and compiled.
+    Pending,
+    /// Can be called.
+    Active,
+    /// Could not be made.
+    Failed {
+        /// What went wrong.
+        reason: String,
+        /// AWS's reason code, for example `InternalError`.
+        code: String,
+    },
+}
+
+/// `LastUpdateStatus` of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LastUpdate {
+    /// Done.
+    Successful,
+    /// New code is being unpacked; calls still run the old one.
+    InProgress,
+    /// The update failed; the old code stays.
+    Failed {
+        /// What went wrong.
+        reason: String,
+        /// AWS's reason code.
+        code: String,
+    },
+}

@@ -1,0 +1,18 @@
+//! The words of Dayfly: what every crate may speak about. No I/O here, and no HTTP types.
+
+pub mod arn;
+pub mod clock;
+pub mod credentials;
+pub mod function;
+pub mod invocation;
+pub mod limits;
+pub mod log;
+pub mod outcome;
+
+pub use arn::{AccountId, FunctionArn, FunctionName, FunctionReference, Qualifier, Region};
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use function::{CodeReference, FunctionConfiguration, Runtime};
+pub use invocation::{Invocation, RequestId};
+pub use limits::Limits;
+pub use log::{LogLine, LogSink, LogSource};
+pub use outcome::{FunctionError, InvokeError, Outcome, ThrottleReason, Usage, UsageStatus};
