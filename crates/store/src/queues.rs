@@ -10,13 +10,7 @@ use dayfly_types::Timestamp;
 pub trait Queues: Send + Sync + 'static {
     /// Adds a message that becomes visible at `visible_at`. On disk (fsync) when it returns.
     /// `Error::QueueFull` when the queue holds `capacity` messages already.
-    async fn enqueue(
-        &self,
-        queue: &str,
-        body: Bytes,
-        visible_at: Timestamp,
-        capacity: u64,
-    ) -> Result<(), Error>;
+    async fn enqueue(&self, queue: &str, body: Bytes, visible_at: Timestamp, capacity: u64) -> Result<(), Error>;
 
     /// Takes at most `limit` visible messages, oldest visibility first, and hides them until `until`. A lease need not
     /// survive a restart: after one, its messages are visible again at their former time.

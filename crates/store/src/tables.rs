@@ -12,20 +12,17 @@ pub trait Tables: Send + Sync + 'static {
     async fn get(&self, table: &str, key: &[u8]) -> Result<Option<Row>, Error>;
 
     /// At most `limit` rows with `from <= key < to` in key order (descending when `backwards`, then the last ones first).
-    async fn scan(
-        &self,
-        table: &str,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-        backwards: bool,
-    ) -> Result<Vec<Row>, Error>;
+    async fn scan(&self, table: &str, from: &[u8], to: &[u8], limit: usize, backwards: bool)
+    -> Result<Vec<Row>, Error>;
 
     /// Applies all of `batch` or nothing. On disk (fsync) when it returns.
     async fn commit(&self, batch: Batch) -> Result<(), Error>;
 
     /// Changes of `table` from now on. A receiver that lags must read the table again.
     fn watch(&self, table: &str) -> broadcast::Receiver<Change>;
+
+    /// Finishes the writes under way, then refuses everything with `Error::Closed`.
+    async fn close(&self);
 }
 
 /// One row.

@@ -1,0 +1,54 @@
+//! The store of one machine: tables and queues in one redb file, blobs as files beside it. Opened by the binary.
+//!
+//! All writes go through one thread ([`writer`]) that commits many of them with one fsync. Reads do not: a redb read
+//! transaction is a snapshot that waits for nobody, and a point read costs some microseconds, less than handing it to
+//! another thread would. Callers keep scans short by their `limit`.
+//!
+//! The bytes on disk are described in `docs/store-format.md`.
+
+mod blobs;
+mod engine;
+mod format;
+mod leases;
+mod queues;
+mod tables;
+mod transaction;
+mod writer;
+
+#[cfg(test)]
+mod crash_tests;
+
+use crate::{Error, Store};
+use std::{fs, path::Path, sync::Arc};
+
+/// Memory that redb may use for pages, read and written.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// Opens the store in `dir`; makes both when they are not there. Starts the writer thread. One process at a time: a
+/// second one gets `Error::InUse`. After a crash the engine checks its file first, which takes time in proportion to it.
+pub fn open(dir: &Path) -> Result<Store, Error> {
+    fs::create_dir_all(dir).map_err(|error| Error::Engine(format!("cannot create {}: {error}", dir.display())))?;
+    let database = redb::Builder::new().set_cache_size(CACHE_BYTES).create(dir.join("store.redb")).map_err(
+        |error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => Error::InUse { path: dir.to_owned() },
+            other => Error::Engine(format!("cannot open {}: {other}", dir.join("store.redb").display())),
+        },
+    )?;
+    open_over(database, dir)
+}
+
+/// The store over an open database, with its blobs in `dir`. Only who holds the database's lock may clean the blobs.
+fn open_over(database: redb::Database, dir: &Path) -> Result<Store, Error> {
+    format::check(&database)?;
+    let engine = Arc::new(engine::Engine::start(database)?);
+    let blobs = Arc::new(blobs::Files::open(&dir.join("blobs"))?);
+    sync_directory(dir)?;
+    Ok(Store { tables: engine.clone(), queues: engine, blobs })
+}
+
+/// Makes the names in `dir` as durable as the files they name.
+fn sync_directory(dir: &Path) -> Result<(), Error> {
+    fs::File::open(dir)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| Error::Engine(format!("cannot sync {}: {error}", dir.display())))
+}
