@@ -8,6 +8,7 @@ use dayfly_types::{
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub mod code;
+pub mod interpreters;
 
 /// How a worker is set up.
 pub struct Options {
