@@ -1,0 +1,41 @@
+//! What the scheduler needs of a worker. A trait, so that retries, ages and accounting are tested without sandboxes.
+
+use async_trait::async_trait;
+use dayfly_types::{InvokeError, Outcome, Runtime};
+use dayfly_worker::{self as worker, Call, code};
+use std::path::PathBuf;
+
+/// Runs calls and prepares code. `dayfly_worker::Handle` is the real one; its methods say what each does.
+#[async_trait]
+pub trait Executor: Send + Sync + 'static {
+    /// Runtimes whose interpreter was found.
+    fn runtimes(&self) -> Vec<Runtime>;
+
+    /// Checks, unpacks and compiles a package, unless that is done already.
+    async fn publish(&self, sha256: &str, zip: PathBuf, runtime: Runtime) -> Result<(), code::Error>;
+
+    /// Runs one call in a fresh instance.
+    async fn call(&self, call: Call) -> Result<Outcome, InvokeError>;
+
+    /// Ends what is kept ready for a revision that will not be called again.
+    fn retire(&self, revision_id: &str);
+}
+
+#[async_trait]
+impl Executor for worker::Handle {
+    fn runtimes(&self) -> Vec<Runtime> {
+        self.runtimes()
+    }
+
+    async fn publish(&self, sha256: &str, zip: PathBuf, runtime: Runtime) -> Result<(), code::Error> {
+        self.publish(sha256, zip, runtime).await
+    }
+
+    async fn call(&self, call: Call) -> Result<Outcome, InvokeError> {
+        self.call(call).await
+    }
+
+    fn retire(&self, revision_id: &str) {
+        self.retire(revision_id);
+    }
+}

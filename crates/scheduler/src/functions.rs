@@ -1,0 +1,395 @@
+//! The registry of functions: their configuration, their code, and the road from Pending to Active. Called by the
+//! gateway to change functions and by the scheduler to find the one a call is for.
+
+mod cache;
+mod packages;
+mod rows;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use cache::Resolved;
+
+use crate::{executor::Executor, locks::Locks};
+use bytes::Bytes;
+use cache::Cache;
+use dayfly_store::{Error as StoreError, Store};
+use dayfly_types::{
+    AccountId, Clock, FunctionArn, FunctionConfiguration, FunctionName, InvokeError, Limits, Qualifier, Region,
+    function::{LastUpdate, State},
+};
+use packages::Packages;
+use rows::{Read, Rows, Stored, key};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use uuid::Uuid;
+
+/// The registry. Cheap to clone.
+#[derive(Clone)]
+pub struct Functions {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    rows: Rows,
+    packages: Packages,
+    cache: Arc<Cache>,
+    executor: Arc<dyn Executor>,
+    clock: Arc<dyn Clock>,
+    /// One change of a function at a time.
+    changing: Locks,
+    /// One reading of a function into the cache at a time.
+    loading: Locks,
+}
+
+/// Why the registry refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `ResourceNotFoundException`.
+    #[error("Function not found: {0}")]
+    NotFound(FunctionArn),
+    /// `ResourceConflictException`.
+    #[error("Function already exist: {0}")]
+    Exists(FunctionName),
+    /// `ResourceConflictException`: an update is under way.
+    #[error("The operation cannot be performed at this time. An update is in progress for resource: {0}")]
+    UpdateInProgress(FunctionArn),
+    /// `PreconditionFailedException`.
+    #[error(
+        "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id"
+    )]
+    RevisionMismatch,
+    /// `CodeStorageExceededException` or another account limit.
+    #[error("{0}")]
+    Limit(String),
+    /// The package is bad.
+    #[error(transparent)]
+    Code(#[from] dayfly_worker::code::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a caller does to a function, or to a part of one.
+pub type Change<T> = Box<dyn FnOnce(&mut T) + Send>;
+
+/// How long a request waits for its code to be unpacked and compiled before it is answered `Pending` or `InProgress`.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Functions {
+    /// Opens the registry; takes up what a server that died left unfinished.
+    pub(crate) async fn start(
+        store: Store,
+        executor: Arc<dyn Executor>,
+        clock: Arc<dyn Clock>,
+        limits: &Limits,
+    ) -> Result<Self, StoreError> {
+        let cache = Arc::new(Cache::default());
+        cache.follow(store.tables.as_ref());
+        let inner = Inner {
+            rows: Rows::new(store.clone(), limits.functions),
+            packages: Packages::new(store),
+            cache,
+            executor,
+            clock,
+            changing: Locks::default(),
+            loading: Locks::default(),
+        };
+        let functions = Self { inner: Arc::new(inner) };
+        functions.inner.packages.sweep_marked().await?;
+        for stored in functions.inner.rows.settling().await? {
+            functions.settle_later(&stored, None);
+        }
+        Ok(functions)
+    }
+
+    /// Stores the code, checks and unpacks it, then stores the function. Returned `Pending` when that takes longer
+    /// than a few seconds; the function becomes `Active` or `Failed` by itself then. A package that is found bad
+    /// before that is refused here. Sets code reference, state, revision and time of change.
+    pub async fn create(
+        &self,
+        configuration: FunctionConfiguration,
+        zip: Bytes,
+    ) -> Result<FunctionConfiguration, Error> {
+        self.detached(|this| async move { this.create_now(configuration, zip).await }).await
+    }
+
+    /// The function's `$LATEST`.
+    pub async fn get(&self, arn: &FunctionArn) -> Result<FunctionConfiguration, Error> {
+        Ok(self.read(arn).await?.stored.visible().clone())
+    }
+
+    /// Changes the configuration through `change` and gives it a new revision. `revision_id` is the precondition.
+    /// ARN, code and state are not `change`'s to touch.
+    pub async fn update(
+        &self,
+        arn: &FunctionArn,
+        revision_id: Option<&str>,
+        change: Change<FunctionConfiguration>,
+    ) -> Result<FunctionConfiguration, Error> {
+        let (arn, revision_id) = (arn.clone(), revision_id.map(str::to_owned));
+        self.detached(|this| async move {
+            let _alone = this.inner.changing.write(&key(&arn)).await;
+            let read = this.read_for_change(&arn, revision_id.as_deref()).await?;
+            let mut next = read.stored.function.clone();
+            change(&mut next);
+            let was = &read.stored.function;
+            (next.arn, next.code, next.state) = (was.arn.clone(), was.code.clone(), was.state.clone());
+            this.replace(&read, next).await
+        })
+        .await
+    }
+
+    /// New code (and architecture). With `dry_run` only checks.
+    pub async fn update_code(
+        &self,
+        arn: &FunctionArn,
+        revision_id: Option<&str>,
+        zip: Bytes,
+        architecture: Option<String>,
+        dry_run: bool,
+    ) -> Result<FunctionConfiguration, Error> {
+        let (arn, revision_id) = (arn.clone(), revision_id.map(str::to_owned));
+        self.detached(|this| async move {
+            let _alone = this.inner.changing.write(&key(&arn)).await;
+            let read = this.read_for_change(&arn, revision_id.as_deref()).await?;
+            let held = this.inner.packages.put(zip).await?;
+            let sha256 = held.code.sha256.clone();
+            let mut next = read.stored.function.clone();
+            next.code = held.code.clone();
+            next.architecture = architecture.unwrap_or(next.architecture);
+            let result = if dry_run { this.check(next).await } else { this.replace(&read, next).await };
+            drop(held);
+            if dry_run || result.is_err() {
+                this.sweep([sha256.as_str()]).await;
+            }
+            result
+        })
+        .await
+    }
+
+    /// Changes tags only: no new revision, no `last_modified`.
+    pub async fn update_tags(
+        &self,
+        arn: &FunctionArn,
+        change: Change<BTreeMap<String, String>>,
+    ) -> Result<FunctionConfiguration, Error> {
+        let arn = arn.clone();
+        self.detached(|this| async move {
+            let _alone = this.inner.changing.write(&key(&arn)).await;
+            let read = this.read(&arn).await?;
+            let mut next = read.stored.clone();
+            change(&mut next.function.tags);
+            if let Some(update) = &mut next.update {
+                update.tags = next.function.tags.clone();
+            }
+            this.write(&arn, Some(&read), Some(&next)).await?;
+            Ok(next.visible().clone())
+        })
+        .await
+    }
+
+    /// Removes the function, and its code when no other uses it. Calls in flight finish; the pump ends its events as
+    /// they become due.
+    pub async fn delete(&self, arn: &FunctionArn) -> Result<(), Error> {
+        let arn = arn.clone();
+        self.detached(|this| async move {
+            let _alone = this.inner.changing.write(&key(&arn)).await;
+            let read = this.read(&arn).await?;
+            this.write(&arn, Some(&read), None).await?;
+            this.inner.executor.retire(&read.stored.function.revision_id);
+            let stored = &read.stored;
+            this.sweep([stored.function.code.sha256.as_str(), stored.visible().code.sha256.as_str()]).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// At most `limit` functions of a region in order of name, after the name `after`.
+    pub async fn list(
+        &self,
+        account: &AccountId,
+        region: &Region,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<FunctionConfiguration>, Error> {
+        let read = self.inner.rows.list(account, region, after, limit).await?;
+        Ok(read.into_iter().map(|read| read.stored.visible().clone()).collect())
+    }
+
+    /// Number of functions and bytes of code in a region (`GetAccountSettings`).
+    pub async fn usage(&self, account: &AccountId, region: &Region) -> Result<(u64, u64), Error> {
+        let totals = self.inner.rows.totals(account, region).await?;
+        Ok((totals.functions, totals.code_bytes))
+    }
+
+    /// The code package's bytes.
+    pub async fn code(&self, configuration: &FunctionConfiguration) -> Result<Bytes, Error> {
+        Ok(self.inner.packages.get(&configuration.code.sha256).await?)
+    }
+
+    /// The function that a call is for; from memory unless it changed since the last call.
+    pub(crate) async fn resolve(&self, arn: &FunctionArn) -> Result<Resolved, InvokeError> {
+        // Published versions and aliases are not served yet: nothing can have made one.
+        if !matches!(arn.qualifier, None | Some(Qualifier::Latest)) {
+            return Err(InvokeError::FunctionNotFound(arn.clone()));
+        }
+        let key = key(arn);
+        match self.inner.cache.get(&key) {
+            Some(resolved) => Ok(resolved),
+            None => self.load(arn, key).await,
+        }
+    }
+
+    /// Reads a function into memory. Its code is published again, which costs nothing when it is still unpacked, and
+    /// makes the code cache a cache: it may be emptied while the server is down.
+    async fn load(&self, arn: &FunctionArn, key: String) -> Result<Resolved, InvokeError> {
+        let inner = &self.inner;
+        let internal = |error: StoreError| InvokeError::Internal(error.to_string());
+        let _alone = inner.loading.write(&key).await;
+        if let Some(resolved) = inner.cache.get(&key) {
+            return Ok(resolved);
+        }
+        let changes = inner.cache.changes();
+        let Some(Read { stored, .. }) = inner.rows.read(arn).await.map_err(internal)? else {
+            return Err(InvokeError::FunctionNotFound(arn.unqualified()));
+        };
+        let state = match stored.function.state {
+            State::Active => None,
+            State::Pending => Some("Pending"),
+            State::Failed { .. } => Some("Failed"),
+        };
+        if let Some(state) = state {
+            return Err(InvokeError::NotReady(format!("The function is currently in the following state: {state}")));
+        }
+        let zip = inner.packages.path(&stored.function.code.sha256).await.map_err(internal)?;
+        let publish = inner.executor.publish(&stored.function.code.sha256, zip, stored.function.runtime).await;
+        publish.map_err(|error| InvokeError::Internal(format!("code of {arn}: {error}")))?;
+        let resolved = Resolved { id: stored.id, function: Arc::new(stored.function) };
+        inner.cache.keep(key, resolved.clone(), changes);
+        Ok(resolved)
+    }
+
+    async fn create_now(
+        &self,
+        configuration: FunctionConfiguration,
+        zip: Bytes,
+    ) -> Result<FunctionConfiguration, Error> {
+        let arn = configuration.arn.unqualified();
+        let _alone = self.inner.changing.write(&key(&arn)).await;
+        if self.inner.rows.read(&arn).await?.is_some() {
+            return Err(Error::Exists(arn.name));
+        }
+        let held = self.inner.packages.put(zip).await?;
+        let sha256 = held.code.sha256.clone();
+        let function = FunctionConfiguration {
+            arn: arn.clone(),
+            code: held.code.clone(),
+            revision_id: Uuid::new_v4().to_string(),
+            last_modified: self.inner.clock.now(),
+            state: State::Pending,
+            last_update: LastUpdate::Successful,
+            ..configuration
+        };
+        let result = self.store_new(&arn, Stored { id: Uuid::new_v4(), function, update: None }).await;
+        drop(held);
+        if result.is_err() {
+            self.sweep([sha256.as_str()]).await;
+        }
+        match result {
+            Err(Error::Store(StoreError::Conflict { table })) if table == rows::FUNCTIONS => {
+                Err(Error::Exists(arn.name))
+            }
+            result => result,
+        }
+    }
+
+    async fn store_new(&self, arn: &FunctionArn, mut stored: Stored) -> Result<FunctionConfiguration, Error> {
+        let publishing = self.publish_patiently(&stored.function).await?;
+        if publishing.is_none() {
+            stored.settle(Ok(()));
+        }
+        self.write(arn, None, Some(&stored)).await?;
+        if publishing.is_some() {
+            self.settle_later(&stored, publishing);
+        }
+        Ok(stored.function)
+    }
+
+    /// Puts `next` in the place of what calls run now, at once or once its code is ready.
+    async fn replace(&self, read: &Read, mut next: FunctionConfiguration) -> Result<FunctionConfiguration, Error> {
+        let was = &read.stored.function;
+        next.revision_id = Uuid::new_v4().to_string();
+        next.last_modified = self.inner.clock.now();
+        let same_code = next.code == was.code && next.runtime == was.runtime && was.state == State::Active;
+        let publishing = if same_code { None } else { self.publish_patiently(&next).await? };
+        let arn = next.arn.clone();
+        next.last_update = LastUpdate::InProgress;
+        let mut stored = Stored { update: Some(Box::new(next)), ..read.stored.clone() };
+        if publishing.is_none() {
+            stored.settle(Ok(()));
+        }
+        match self.write(&arn, Some(read), Some(&stored)).await {
+            Err(Error::Store(StoreError::Conflict { table })) if table == rows::FUNCTIONS => {
+                return Err(Error::UpdateInProgress(arn));
+            }
+            result => result?,
+        }
+        if publishing.is_some() {
+            self.settle_later(&stored, publishing);
+        } else {
+            self.inner.executor.retire(&was.revision_id);
+            if was.code.sha256 != stored.function.code.sha256 {
+                self.sweep([was.code.sha256.as_str()]).await;
+            }
+        }
+        Ok(stored.visible().clone())
+    }
+
+    /// Only says whether `next` could be.
+    async fn check(&self, next: FunctionConfiguration) -> Result<FunctionConfiguration, Error> {
+        let zip = self.inner.packages.path(&next.code.sha256).await?;
+        self.inner.executor.publish(&next.code.sha256, zip, next.runtime).await?;
+        Ok(next)
+    }
+
+    async fn read(&self, arn: &FunctionArn) -> Result<Read, Error> {
+        self.inner.rows.read(arn).await?.ok_or_else(|| Error::NotFound(arn.clone()))
+    }
+
+    async fn read_for_change(&self, arn: &FunctionArn, revision_id: Option<&str>) -> Result<Read, Error> {
+        let read = self.read(arn).await?;
+        if revision_id.is_some_and(|expected| expected != read.stored.visible().revision_id) {
+            return Err(Error::RevisionMismatch);
+        }
+        if read.stored.is_settling() {
+            return Err(Error::UpdateInProgress(arn.unqualified()));
+        }
+        Ok(read)
+    }
+
+    async fn write(&self, arn: &FunctionArn, old: Option<&Read>, new: Option<&Stored>) -> Result<(), Error> {
+        let result = self.inner.rows.write(arn, old, new).await;
+        self.inner.cache.forget(&key(arn));
+        result
+    }
+
+    /// Sweeps packages that lost a user. A failure leaves the mark for the next start.
+    async fn sweep<'a>(&self, packages: impl IntoIterator<Item = &'a str>) {
+        for sha256 in packages {
+            if let Err(error) = self.inner.packages.sweep(sha256).await {
+                tracing::warn!(sha256, %error, "a code package stays until the next start");
+            }
+        }
+    }
+
+    /// Runs a change to its end even when the client that asked for it is gone.
+    async fn detached<T, F>(&self, change: impl FnOnce(Self) -> F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        tokio::spawn(change(self.clone())).await.unwrap_or_else(|error| {
+            Err(StoreError::Engine(format!("a change of a function ended early: {error}")).into())
+        })
+    }
+}

@@ -1,0 +1,80 @@
+//! Functions in memory, so that a call reads nothing from the store.
+//!
+//! Changes only ever remove from the cache; the next call reads the row anew. An entry is kept only when nothing
+//! changed while it was read, so an old row can never settle in after a new one.
+
+use dayfly_store::{Change, Tables};
+use dayfly_types::FunctionConfiguration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock, Weak},
+};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use uuid::Uuid;
+
+/// A function that calls can run.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved {
+    /// Tells it from an earlier function of the same name.
+    pub id: Uuid,
+    /// What to run.
+    pub function: Arc<FunctionConfiguration>,
+}
+
+#[derive(Default)]
+pub(super) struct Cache {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    functions: HashMap<String, Resolved>,
+    changes: u64,
+}
+
+impl Cache {
+    pub(super) fn get(&self, key: &str) -> Option<Resolved> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).functions.get(key).cloned()
+    }
+
+    /// What to hand to `keep` after the row was read.
+    pub(super) fn changes(&self) -> u64 {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).changes
+    }
+
+    pub(super) fn keep(&self, key: String, resolved: Resolved, changes: u64) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if inner.changes == changes {
+            inner.functions.insert(key, resolved);
+        }
+    }
+
+    pub(super) fn forget(&self, key: &str) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.changes += 1;
+        inner.functions.remove(key);
+    }
+
+    fn forget_all(&self) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.changes += 1;
+        inner.functions.clear();
+    }
+
+    /// Forgets what other servers change, as long as the cache lives.
+    pub(super) fn follow(self: &Arc<Self>, tables: &dyn Tables) {
+        let mut changes: Receiver<Change> = tables.watch(super::rows::FUNCTIONS);
+        let cache: Weak<Self> = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                let change = changes.recv().await;
+                let Some(cache) = cache.upgrade() else { return };
+                match change {
+                    Ok(change) => cache.forget(&String::from_utf8_lossy(&change.key)),
+                    Err(RecvError::Lagged(_)) => cache.forget_all(),
+                    Err(RecvError::Closed) => return cache.forget_all(),
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,239 @@
+//! How functions lie in the store, and the one place that writes them.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `functions` | `ACCOUNT/REGION/NAME` | [`Stored`] as JSON |
+//! | `function_totals` | `ACCOUNT/REGION` | [`Totals`] as JSON |
+//! | `code_uses` | `SHA256/ACCOUNT/REGION/NAME` | empty: this function needs this package |
+//! | `code_marks` | `SHA256` | empty: perhaps nobody needs this package (see `packages`) |
+//!
+//! A function, the totals and the uses of its code change in one commit, so they cannot disagree.
+
+use super::Error;
+use bytes::Bytes;
+use dayfly_store::{Batch, Error as StoreError, Precondition, Row, Store};
+use dayfly_types::{
+    AccountId, FunctionArn, FunctionConfiguration, Region,
+    function::{LastUpdate, State},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{collections::BTreeSet, sync::Arc};
+use uuid::Uuid;
+
+pub(super) const FUNCTIONS: &str = "functions";
+pub(super) const CODE_USES: &str = "code_uses";
+pub(super) const CODE_MARKS: &str = "code_marks";
+const TOTALS: &str = "function_totals";
+/// Rows read at a time.
+const PAGE: usize = 500;
+/// Times the totals are tried anew when another server changed them; this server's own writers take turns.
+const TRIES: usize = 16;
+
+/// A function as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Stored {
+    /// Tells a function from an earlier one of the same name.
+    pub id: Uuid,
+    /// What calls run.
+    pub function: FunctionConfiguration,
+    /// What replaces `function` once its code is ready; shown to readers meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<Box<FunctionConfiguration>>,
+}
+
+/// A function and the version of its row.
+#[derive(Debug, Clone)]
+pub(super) struct Read {
+    pub stored: Stored,
+    pub version: u64,
+}
+
+/// Counts of an account's functions in one region.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Totals {
+    pub functions: u64,
+    pub code_bytes: u64,
+}
+
+impl Stored {
+    /// What readers see.
+    pub(super) fn visible(&self) -> &FunctionConfiguration {
+        self.update.as_deref().unwrap_or(&self.function)
+    }
+
+    /// Whether its code is being made ready.
+    pub(super) fn is_settling(&self) -> bool {
+        self.function.state == State::Pending || self.update.is_some()
+    }
+
+    /// The configuration whose code is being made ready.
+    pub(super) fn settling(&self) -> Option<&FunctionConfiguration> {
+        self.is_settling().then(|| self.visible())
+    }
+
+    /// The end of settling: the code is ready (`Ok`), or not (`Err` with reason and code).
+    pub(super) fn settle(&mut self, outcome: Result<(), (String, String)>) {
+        match (self.update.take(), outcome) {
+            (None, Ok(())) => self.function.state = State::Active,
+            (None, Err((reason, code))) => self.function.state = State::Failed { reason, code },
+            (Some(update), Ok(())) => {
+                self.function =
+                    FunctionConfiguration { state: State::Active, last_update: LastUpdate::Successful, ..*update };
+            }
+            (Some(_), Err((reason, code))) => self.function.last_update = LastUpdate::Failed { reason, code },
+        }
+    }
+
+    fn packages(&self) -> BTreeSet<&str> {
+        [Some(&self.function), self.update.as_deref()].into_iter().flatten().map(|f| f.code.sha256.as_str()).collect()
+    }
+}
+
+/// `ACCOUNT/REGION/NAME`; no part can hold a slash.
+pub(super) fn key(arn: &FunctionArn) -> String {
+    format!("{}/{}/{}", arn.account, arn.region, arn.name)
+}
+
+/// The rows. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Rows {
+    store: Store,
+    limit: u64,
+    /// Writers take turns, so that the totals conflict only with another server's.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Rows {
+    /// Rows of `store`, at most `limit` functions per account.
+    pub(super) fn new(store: Store, limit: u64) -> Self {
+        Self { store, limit, turn: Arc::default() }
+    }
+
+    pub(super) async fn read(&self, arn: &FunctionArn) -> Result<Option<Read>, StoreError> {
+        let key = key(arn);
+        self.store.tables.get(FUNCTIONS, key.as_bytes()).await?.map(|row| parse(&row)).transpose()
+    }
+
+    /// At most `limit` functions of a region after the name `after`.
+    pub(super) async fn list(
+        &self,
+        account: &AccountId,
+        region: &Region,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Read>, StoreError> {
+        let from = match after {
+            Some(name) => format!("{account}/{region}/{name}\0"),
+            None => format!("{account}/{region}/"),
+        };
+        let to = format!("{account}/{region}0"); // '0' follows '/'
+        let rows = self.store.tables.scan(FUNCTIONS, from.as_bytes(), to.as_bytes(), limit, false).await?;
+        rows.iter().map(parse).collect()
+    }
+
+    /// Every function whose code was being made ready.
+    pub(super) async fn settling(&self) -> Result<Vec<Stored>, StoreError> {
+        let mut found = Vec::new();
+        let mut from = Vec::new();
+        loop {
+            let rows = self.store.tables.scan(FUNCTIONS, &from, &[0xff], PAGE, false).await?;
+            for row in &rows {
+                let Read { stored, .. } = parse(row)?;
+                if stored.is_settling() {
+                    found.push(stored);
+                }
+            }
+            match rows.last() {
+                Some(last) if rows.len() == PAGE => from = [&last.key[..], &[0]].concat(),
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    pub(super) async fn totals(&self, account: &AccountId, region: &Region) -> Result<Totals, StoreError> {
+        let row = self.store.tables.get(TOTALS, format!("{account}/{region}").as_bytes()).await?;
+        row.map_or(Ok(Totals::default()), |row| from_json(TOTALS, &row.value))
+    }
+
+    /// Replaces `old` (`None`: no such function) by `new` (`None`: delete). `StoreError::Conflict` when the row is not
+    /// `old` any more. Packages that lose a use are marked; the caller sweeps them.
+    pub(super) async fn write(&self, arn: &FunctionArn, old: Option<&Read>, new: Option<&Stored>) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let key = key(arn);
+        let before = old.map(|old| old.stored.packages()).unwrap_or_default();
+        let after = new.map(Stored::packages).unwrap_or_default();
+        let mut function = Batch::new().write(
+            FUNCTIONS,
+            key.clone(),
+            new.map(to_json),
+            old.map_or(Precondition::Absent, |old| Precondition::Version(old.version)),
+        );
+        for sha256 in after.difference(&before) {
+            function = function
+                .put(CODE_USES, format!("{sha256}/{key}"), Bytes::new())
+                .delete(CODE_MARKS, (*sha256).to_owned());
+        }
+        for sha256 in before.difference(&after) {
+            function = function.delete(CODE_USES, format!("{sha256}/{key}")).put(
+                CODE_MARKS,
+                (*sha256).to_owned(),
+                Bytes::new(),
+            );
+        }
+        for _ in 0..TRIES {
+            let batch = self.count(function.clone(), arn, old.map(|old| &old.stored), new).await?;
+            match self.store.tables.commit(batch).await {
+                Err(StoreError::Conflict { table }) if table == TOTALS => {}
+                result => return Ok(result?),
+            }
+        }
+        Err(StoreError::Conflict { table: TOTALS.to_owned() }.into())
+    }
+
+    /// Adds to `batch` what the change does to the totals.
+    async fn count(
+        &self,
+        batch: Batch,
+        arn: &FunctionArn,
+        old: Option<&Stored>,
+        new: Option<&Stored>,
+    ) -> Result<Batch, Error> {
+        let bytes = |stored: Option<&Stored>| stored.map_or(0, |stored| stored.visible().code.size_bytes);
+        if old.is_some() == new.is_some() && bytes(old) == bytes(new) {
+            return Ok(batch);
+        }
+        let key = format!("{}/{}", arn.account, arn.region);
+        let row = self.store.tables.get(TOTALS, key.as_bytes()).await?;
+        let (mut totals, precondition) = match &row {
+            Some(row) => (from_json(TOTALS, &row.value)?, Precondition::Version(row.version)),
+            None => (Totals::default(), Precondition::Absent),
+        };
+        if old.is_none() && self.functions(&arn.account).await? >= self.limit {
+            return Err(Error::Limit(format!("the account has {} functions, which is its limit", self.limit)));
+        }
+        totals.functions = (totals.functions + u64::from(new.is_some())).saturating_sub(u64::from(old.is_some()));
+        totals.code_bytes = (totals.code_bytes + bytes(new)).saturating_sub(bytes(old));
+        Ok(batch.write(TOTALS, key, Some(to_json(&totals)), precondition))
+    }
+
+    /// Functions of the account in all regions. Another region's count is not guarded by the commit: two servers that
+    /// create in two regions at the same time can pass the limit by one.
+    async fn functions(&self, account: &AccountId) -> Result<u64, StoreError> {
+        let (from, to) = (format!("{account}/"), format!("{account}0"));
+        let rows = self.store.tables.scan(TOTALS, from.as_bytes(), to.as_bytes(), 10_000, false).await?;
+        rows.iter().map(|row| from_json::<Totals>(TOTALS, &row.value).map(|totals| totals.functions)).sum()
+    }
+}
+
+fn parse(row: &Row) -> Result<Read, StoreError> {
+    Ok(Read { stored: from_json(FUNCTIONS, &row.value)?, version: row.version })
+}
+
+fn from_json<T: DeserializeOwned>(table: &str, value: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(value).map_err(|error| StoreError::Engine(format!("unreadable row of {table}: {error}")))
+}
+
+fn to_json<T: Serialize>(value: &T) -> Bytes {
+    // Plain structs with text keys: there is nothing in them that JSON cannot hold.
+    serde_json::to_vec(value).expect("a row is JSON").into()
+}

@@ -1,0 +1,141 @@
+//! The scheduler's handle: what the gateway and the triggers call.
+
+use crate::{
+    admission::{Admission, Permit},
+    asynchronous::{AsyncPolicy, Pump, outcomes::AsyncOutcome},
+    call::{Calls, Uncommitted},
+    executor::Executor,
+    functions::{Functions, Resolved},
+};
+use dayfly_meter as meter;
+use dayfly_store::{Error as StoreError, Store};
+use dayfly_types::{Clock, Invocation, InvokeError, Limits, Outcome, RequestId, Runtime};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::oneshot;
+use tracing::{Instrument, debug_span};
+
+/// What a scheduler is made of.
+pub struct Parts {
+    /// Functions, events, code.
+    pub store: Store,
+    /// Runs the calls: `Arc::new(worker_handle)`.
+    pub worker: Arc<dyn Executor>,
+    /// Takes records and logs.
+    pub meter: meter::Handle,
+    /// Time for retries, ages, backoff.
+    pub clock: Arc<dyn Clock>,
+    /// Payload sizes, concurrency, queue lengths.
+    pub limits: Limits,
+}
+
+/// The scheduler. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    functions: Functions,
+    admission: Admission,
+    calls: Calls,
+    pump: Pump,
+    executor: Arc<dyn Executor>,
+    limits: Limits,
+    draining: AtomicBool,
+}
+
+impl Handle {
+    /// Starts the scheduler and its pump of asynchronous events, which takes up what an earlier server left.
+    pub async fn start(parts: Parts) -> Result<Self, StoreError> {
+        Self::start_with(parts, AsyncPolicy::default()).await
+    }
+
+    /// Starts a scheduler with another policy for asynchronous events.
+    pub async fn start_with(parts: Parts, policy: AsyncPolicy) -> Result<Self, StoreError> {
+        let Parts { store, worker: executor, meter, clock, limits } = parts;
+        let functions = Functions::start(store.clone(), Arc::clone(&executor), Arc::clone(&clock), &limits).await?;
+        let admission = Admission::new(limits.concurrency);
+        let calls = Calls::new(Arc::clone(&executor), meter, store.clone(), Arc::clone(&clock), limits.concurrency);
+        let pump =
+            Pump::start(store, functions.clone(), admission.clone(), calls.clone(), clock, &limits, policy).await?;
+        let inner = Inner { functions, admission, calls, pump, executor, limits, draining: AtomicBool::new(false) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Runs a call and waits for it (`RequestResponse`). The record is taken by the meter whether or not the caller
+    /// still waits: dropping the future does not stop the call or its accounting.
+    pub async fn invoke(&self, invocation: Invocation, want_log_tail: bool) -> Result<Outcome, InvokeError> {
+        let (function, permit, uncommitted) =
+            self.admit(&invocation).instrument(debug_span!("scheduler.admit")).await?;
+        let (answer, answered) = oneshot::channel();
+        let calls = self.inner.calls.clone();
+        let span = debug_span!("scheduler.call");
+        tokio::spawn(async move {
+            let call = calls.run(function.function, Arc::new(invocation), 1, want_log_tail).instrument(span);
+            let (result, ran) = call.await;
+            drop(permit);
+            // The client need not wait for the disk: record and REPORT line are lost together or not at all.
+            let _gone = answer.send(result);
+            let batch = calls.account(ran).await;
+            calls.commit(batch).await;
+            drop(uncommitted);
+        });
+        answered.await.unwrap_or_else(|_| Err(InvokeError::Internal("the call's task ended early".to_owned())))
+    }
+
+    /// Keeps an event for later (`Event`). On disk when it returns.
+    pub async fn enqueue(&self, invocation: Invocation) -> Result<(), InvokeError> {
+        self.check(&invocation, self.inner.limits.async_payload_bytes)?;
+        let function = self.inner.functions.resolve(&invocation.function).await?;
+        self.inner.pump.enqueue(function.id, invocation).await
+    }
+
+    /// How an asynchronous event ended; `None` while it has not, or when that is longer ago than outcomes are kept.
+    pub async fn async_outcome(&self, request_id: RequestId) -> Result<Option<AsyncOutcome>, StoreError> {
+        self.inner.pump.outcomes().get(request_id).await
+    }
+
+    /// The asynchronous events that ended last, newest first, at most `limit`.
+    pub async fn async_outcomes(&self, limit: usize) -> Result<Vec<AsyncOutcome>, StoreError> {
+        self.inner.pump.outcomes().recent(limit).await
+    }
+
+    /// Runtimes that functions may have on this machine.
+    pub fn runtimes(&self) -> Vec<Runtime> {
+        self.inner.executor.runtimes()
+    }
+
+    /// The functions: create, read, update, delete.
+    pub fn functions(&self) -> &Functions {
+        &self.inner.functions
+    }
+
+    /// No new calls or events; waits for what runs, at most `deadline`. Events that wait stay in their queues.
+    pub async fn drain(&self, deadline: Duration) {
+        self.inner.draining.store(true, Ordering::SeqCst);
+        self.inner.pump.stop();
+        self.inner.calls.drain(deadline).await;
+    }
+
+    async fn admit(&self, invocation: &Invocation) -> Result<(Resolved, Permit, Uncommitted), InvokeError> {
+        self.check(invocation, self.inner.limits.sync_payload_bytes)?;
+        let function = self.inner.functions.resolve(&invocation.function).await?;
+        let permit = self.inner.admission.admit(&function.function.arn)?;
+        let uncommitted = self.inner.calls.reserve().await?;
+        Ok((function, permit, uncommitted))
+    }
+
+    fn check(&self, invocation: &Invocation, limit: usize) -> Result<(), InvokeError> {
+        if self.inner.draining.load(Ordering::SeqCst) {
+            return Err(InvokeError::ShuttingDown);
+        }
+        let actual = invocation.payload.len();
+        if actual > limit { Err(InvokeError::PayloadTooLarge { actual, limit }) } else { Ok(()) }
+    }
+}
