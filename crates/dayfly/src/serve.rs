@@ -1,0 +1,219 @@
+//! `dayfly serve`: opens the parts in order, runs until a signal, drains, leaves nothing behind.
+
+use crate::{cli, client::DEFAULT_ENDPOINT, config, config::Config, folder, folder::Folder, output};
+use dayfly_gateway::Gateway;
+use dayfly_types::{
+    Clock, FunctionConfiguration, SystemClock,
+    credentials::{Credentials, Principal, SessionIssuer},
+};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+use thiserror::Error;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch},
+};
+use tracing::{error, info, warn};
+
+/// Why the server does not run.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The data folder.
+    #[error(transparent)]
+    Folder(#[from] folder::Error),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The address.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// `--listen`.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// `credentials.json` was changed by hand.
+    #[error("credentials.json: server_secret must be 64 hexadecimal digits")]
+    Secret,
+    /// The store.
+    #[error("the store does not open: {0}")]
+    Store(#[from] dayfly_store::Error),
+    /// The worker.
+    #[error(transparent)]
+    Worker(#[from] dayfly_worker::Error),
+    /// Signals cannot be received.
+    #[error("signals cannot be received: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Session credentials of an execution role outlast any zygote that has them in its environment.
+const SESSION: Duration = Duration::from_secs(12 * 3600);
+
+/// Runs the server until it is told to stop and everything has ended.
+pub async fn run(options: &cli::Serve) -> Result<(), Error> {
+    let mut signals = Signals::new()?;
+    let path = folder::locate(options.data.as_deref())?;
+    let folder = Folder::open(&path)?;
+    let config = Config::load(options.config.as_deref(), &path)?;
+    let keys = folder.keys()?;
+    let sessions = SessionIssuer::new(secret(&keys.server_secret)?);
+    let listener = listen(options.listen)?;
+    let address = listener.local_addr().map_err(|source| Error::Listen { address: options.listen, source })?;
+    let endpoint = format!("http://{address}");
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+
+    info!(data = %path.display(), "opening the store");
+    let store = dayfly_store::embedded::open(&path.join("store"))?;
+    let meter = dayfly_meter::Handle::start(store.clone(), config.prices.clone()).await?;
+
+    info!("starting the worker");
+    // Holds at most one listener per sandbox network that is made before the gateway takes them over.
+    let (sandbox_listeners, mut new_listeners) = mpsc::unbounded_channel::<TcpListener>();
+    let worker = dayfly_worker::Handle::start(dayfly_worker::Options {
+        folder: path.join("cache"),
+        limits: config.limits.clone(),
+        server_id: keys.server_id.clone(),
+        credentials: role_credentials(sessions.clone(), clock.clone()),
+        endpoint: Arc::new(move |listener| {
+            if sandbox_listeners.send(listener).is_err() {
+                warn!("a sandbox network came up after the gateway had stopped");
+            }
+        }),
+    })
+    .await?;
+
+    info!("starting the scheduler");
+    let scheduler = dayfly_scheduler::Handle::start(dayfly_scheduler::Parts {
+        store: store.clone(),
+        worker: worker.clone(),
+        meter: meter.clone(),
+        clock: clock.clone(),
+        limits: config.limits.clone(),
+    })
+    .await?;
+
+    info!("starting the gateway");
+    let gateway = Gateway::new(dayfly_gateway::Options {
+        scheduler: scheduler.clone(),
+        meter,
+        store,
+        clock,
+        limits: config.limits,
+        account: keys.account,
+        root: keys.root,
+        sessions: sessions.clone(),
+        public_endpoint: endpoint.clone(),
+        secret: secret(&keys.server_secret)?,
+    });
+    let (stop_front, stopped_front) = watch::channel(false);
+    let (stop_inner, stopped_inner) = watch::channel(false);
+    let drain = Duration::from_secs(options.drain_seconds);
+    let front = tokio::spawn(serve(gateway.clone(), listener, stopped_front, drain));
+    let inner = tokio::spawn(async move {
+        while let Some(listener) = new_listeners.recv().await {
+            // The stop at the very end: calls that still run may use the endpoint until then.
+            tokio::spawn(serve(gateway.for_sandbox(), listener, stopped_inner.clone(), Duration::ZERO));
+        }
+    });
+    folder.announce(&endpoint, config.region.as_str())?;
+    if !address.ip().is_loopback() {
+        output::note(&format!(
+            "dayfly: warning: {address} can be reached from other machines, without TLS: put a proxy with TLS in front"
+        ));
+    }
+    let ready = if endpoint == DEFAULT_ENDPOINT { String::new() } else { format!(" (data folder {})", path.display()) };
+    let _ = output::line(&format!("dayfly: listening on {endpoint}{ready}"));
+
+    info!(signal = signals.next().await, "draining");
+    let _ = stop_front.send(true);
+    tokio::select! {
+        () = async { tokio::join!(scheduler.drain(drain), async { let _ = front.await; }); } => {}
+        name = signals.next() => warn!(signal = name, "ending the calls that run"),
+    }
+    // What still runs has had its time: the worker ends it and takes down cgroups, mounts and networks.
+    worker.drain(Duration::ZERO).await;
+    let _ = stop_inner.send(true);
+    inner.abort();
+    info!("stopped");
+    Ok(())
+}
+
+async fn serve(gateway: Gateway, listener: TcpListener, mut stop: watch::Receiver<bool>, deadline: Duration) {
+    let listener = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
+    match listener {
+        Ok(listener) => {
+            let stopped = async move {
+                // The sender going away means the same as its word.
+                let _ = stop.wait_for(|stopped| *stopped).await;
+            };
+            gateway.serve(listener, stopped, deadline).await;
+        }
+        Err(source) => error!(%source, "a listener cannot be used"),
+    }
+}
+
+/// Binds at once, so that a port in use is said before anything is opened.
+fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).map_err(|source| Error::Listen { address, source })
+}
+
+fn role_credentials(
+    sessions: SessionIssuer,
+    clock: Arc<dyn Clock>,
+) -> Arc<dyn Fn(&FunctionConfiguration) -> Credentials + Send + Sync> {
+    Arc::new(move |function| {
+        let principal = Principal::ExecutionRole {
+            account: function.arn.account.clone(),
+            role_arn: function.role.clone(),
+            session: function.arn.name.to_string(),
+        };
+        sessions.issue(&principal, clock.now() + SESSION)
+    })
+}
+
+fn secret(text: &str) -> Result<[u8; 32], Error> {
+    hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(Error::Secret)
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(Error::Signals);
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_32_bytes() {
+        assert_eq!(secret(&"0f".repeat(32)).unwrap(), [15; 32]);
+        for bad in ["", "0f", &"0g".repeat(32), &"0f".repeat(33)] {
+            assert!(matches!(secret(bad), Err(Error::Secret)), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_named() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = listen(taken.local_addr().unwrap()).unwrap_err().to_string();
+        assert!(error.contains(&taken.local_addr().unwrap().to_string()), "{error}");
+    }
+}

@@ -1,0 +1,172 @@
+//! `dayfly deploy`: packs code, creates or updates the function, waits until it can be called.
+
+use super::{Error, FUNCTIONS};
+use crate::{
+    cli,
+    client::{self, Client},
+    output, package,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Map, Value, json};
+use std::time::{Duration, Instant};
+
+/// Role of functions deployed here; Dayfly does not look into it yet, and AWS's API wants one.
+const ROLE: &str = "arn:aws:iam::000000000000:role/dayfly";
+const READY_WAIT: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Deploys, and prints the ARN and how to call it.
+pub async fn run(options: &cli::Deploy) -> Result<(), Error> {
+    let package = package::pack(&options.path)?;
+    let client = Client::new(&options.target)?;
+    let name = options.name.clone().or(package.name).ok_or_else(|| {
+        Error::Usage(format!("{} gives no function name: name one with --name", options.path.display()))
+    })?;
+    let wanted = Wanted {
+        name,
+        handler: options.handler.clone().or(package.handler),
+        runtime: options.runtime.clone(),
+        memory: options.memory,
+        timeout: options.timeout,
+        env: options.env.clone(),
+        tags: options.tag.clone(),
+    };
+    let message =
+        format!("deploying {} ({} files, {})", wanted.name, package.files, output::size(package.zip.len() as u64));
+    let spinner = output::spinner(&message);
+    let deployed = deploy(&client, &wanted, &package.zip).await;
+    spinner.finish_and_clear();
+    let configuration = deployed?;
+    if options.json {
+        return Ok(output::json(&configuration)?);
+    }
+    output::line(configuration["FunctionArn"].as_str().unwrap_or_default())?;
+    let data = options.target.data.as_ref().map(|data| format!(" --data {}", data.display())).unwrap_or_default();
+    output::note(&format!("call it: dayfly invoke{data} {} '{{}}'", wanted.name));
+    Ok(())
+}
+
+/// What a function should be; what is `None` stays as it is, or gets the default.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// Its name.
+    pub name: String,
+    /// `module.function`.
+    pub handler: Option<String>,
+    /// For example `python3.11`.
+    pub runtime: Option<String>,
+    /// MB.
+    pub memory: Option<u32>,
+    /// Seconds.
+    pub timeout: Option<u32>,
+    /// Environment; all of it when not empty.
+    pub env: Vec<(String, String)>,
+    /// Tags to add.
+    pub tags: Vec<(String, String)>,
+}
+
+/// Creates the function or brings it up to date, and waits until it is active.
+pub async fn deploy(client: &Client, wanted: &Wanted, zip: &[u8]) -> Result<Value, Error> {
+    let path = [FUNCTIONS[0], FUNCTIONS[1], wanted.name.as_str(), "configuration"];
+    match client.json("lambda", "GET", &path, &[], &Value::Null).await {
+        Ok(_) => update(client, wanted, zip).await?,
+        Err(error) if super::service_code(&error) == Some("ResourceNotFoundException") => {
+            create(client, wanted, zip).await?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    ready(client, &wanted.name).await
+}
+
+async fn create(client: &Client, wanted: &Wanted, zip: &[u8]) -> Result<(), Error> {
+    let handler = wanted.handler.as_deref().ok_or_else(|| {
+        Error::Usage(
+            "no handler found: define `def handler(event, context)` in app.py, main.py, lambda_function.py or index.py, \
+             or name one with --handler module.function"
+                .into(),
+        )
+    })?;
+    let mut request = settings(wanted);
+    request.insert("FunctionName".into(), json!(wanted.name));
+    request.insert("Handler".into(), json!(handler));
+    request.insert("Role".into(), json!(ROLE));
+    request.insert("Code".into(), json!({"ZipFile": STANDARD.encode(zip)}));
+    if wanted.runtime.is_none() {
+        request.insert("Runtime".into(), json!(newest_runtime(client).await?));
+    }
+    if !wanted.tags.is_empty() {
+        request.insert("Tags".into(), pairs(&wanted.tags));
+    }
+    client.json("lambda", "POST", &FUNCTIONS, &[], &Value::Object(request)).await?;
+    Ok(())
+}
+
+async fn update(client: &Client, wanted: &Wanted, zip: &[u8]) -> Result<(), Error> {
+    let name = wanted.name.as_str();
+    let mut request = settings(wanted);
+    if let Some(handler) = &wanted.handler {
+        request.insert("Handler".into(), json!(handler));
+    }
+    ready(client, name).await?;
+    if !request.is_empty() {
+        let path = [FUNCTIONS[0], FUNCTIONS[1], name, "configuration"];
+        client.json("lambda", "PUT", &path, &[], &Value::Object(request)).await?;
+        ready(client, name).await?;
+    }
+    let code = json!({"ZipFile": STANDARD.encode(zip)});
+    let updated = client.json("lambda", "PUT", &[FUNCTIONS[0], FUNCTIONS[1], name, "code"], &[], &code).await?;
+    if !wanted.tags.is_empty() {
+        let arn = updated["FunctionArn"].as_str().unwrap_or_default();
+        client.json("lambda", "POST", &["2017-03-31", "tags", arn], &[], &json!({"Tags": pairs(&wanted.tags)})).await?;
+    }
+    Ok(())
+}
+
+fn settings(wanted: &Wanted) -> Map<String, Value> {
+    let mut settings = Map::new();
+    let mut set = |name: &str, value: Option<Value>| value.map(|value| settings.insert(name.to_owned(), value));
+    set("Runtime", wanted.runtime.as_ref().map(|runtime| json!(runtime)));
+    set("MemorySize", wanted.memory.map(|memory| json!(memory)));
+    set("Timeout", wanted.timeout.map(|timeout| json!(timeout)));
+    set("Environment", (!wanted.env.is_empty()).then(|| json!({"Variables": pairs(&wanted.env)})));
+    settings
+}
+
+fn pairs(pairs: &[(String, String)]) -> Value {
+    pairs.iter().map(|(key, value)| (key.clone(), json!(value))).collect::<Map<_, _>>().into()
+}
+
+/// Waits as the SDKs' waiters do: until `Active` and no update under way.
+async fn ready(client: &Client, name: &str) -> Result<Value, Error> {
+    let started = Instant::now();
+    loop {
+        let path = [FUNCTIONS[0], FUNCTIONS[1], name, "configuration"];
+        let configuration = client.json("lambda", "GET", &path, &[], &Value::Null).await?;
+        let text = |field: &str| configuration[field].as_str().unwrap_or_default();
+        if text("State") == "Failed" {
+            return Err(Error::Failed(format!("{name} could not be made: {}", text("StateReason"))));
+        }
+        if text("LastUpdateStatus") == "Failed" && text("State") == "Active" && started.elapsed() > POLL {
+            return Err(Error::Failed(format!("{name} could not be updated: {}", text("LastUpdateStatusReason"))));
+        }
+        if text("State") == "Active" && text("LastUpdateStatus") != "InProgress" {
+            return Ok(configuration);
+        }
+        if started.elapsed() > READY_WAIT {
+            return Err(Error::Failed(format!("{name} is still {} after {} s", text("State"), READY_WAIT.as_secs())));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn newest_runtime(client: &Client) -> Result<String, Error> {
+    let information = client.target("dayfly", "Dayfly_20261123.GetServerInfo", &json!({})).await?;
+    let runtimes = information["runtimes"].as_array().cloned().unwrap_or_default();
+    let minor = |name: &str| name.strip_prefix("python3.").and_then(|minor| minor.parse::<u32>().ok());
+    runtimes
+        .iter()
+        .filter_map(Value::as_str)
+        .max_by_key(|name| minor(name))
+        .map(str::to_owned)
+        .ok_or_else(|| client::Error::Answer("the server has no runtime: see `dayfly doctor`".into()).into())
+}

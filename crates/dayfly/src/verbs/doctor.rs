@@ -1,0 +1,60 @@
+//! `dayfly doctor`: what this machine gives, what it lacks, and what that means. Talks to no server.
+
+use super::Error;
+use crate::{cli, output};
+use dayfly_sandbox::doctor::{Check, Status};
+use serde_json::json;
+
+/// Prints the checks; fails when calls cannot run here.
+pub fn run(options: &cli::Doctor) -> Result<(), Error> {
+    let mut checks = dayfly_sandbox::doctor::report();
+    checks.push(interpreters());
+    let missing = checks.iter().filter(|check| check.status == Status::Missing).count();
+    if options.json {
+        let checks: Vec<_> = checks
+            .iter()
+            .map(|check| {
+                json!({
+                    "name": check.name,
+                    "status": word(check.status),
+                    "detail": check.detail,
+                    "consequence": check.consequence,
+                })
+            })
+            .collect();
+        output::json(&json!({"checks": checks, "can_run": missing == 0}))?;
+    } else {
+        let rows: Vec<Vec<String>> = checks
+            .iter()
+            .map(|check| {
+                let consequence = if check.status == Status::Good { String::new() } else { check.consequence.clone() };
+                vec![word(check.status).to_owned(), check.name.to_string(), check.detail.clone(), consequence]
+            })
+            .collect();
+        output::line(&output::table(&["", "check", "found", "which means"], &rows, &[]))?;
+    }
+    if missing > 0 {
+        return Err(Error::Failed(format!("calls cannot run on this machine: {missing} of the checks failed")));
+    }
+    Ok(())
+}
+
+fn interpreters() -> Check {
+    let found = dayfly_worker::interpreters::find(&[]);
+    let list: Vec<String> =
+        found.iter().map(|found| format!("{} ({})", found.version, found.executable.display())).collect();
+    Check {
+        name: "Python interpreters".into(),
+        status: if found.is_empty() { Status::Missing } else { Status::Good },
+        detail: if list.is_empty() { "none".into() } else { list.join(", ") },
+        consequence: "no function can be created: install python3".into(),
+    }
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Good => "good",
+        Status::Degraded => "degraded",
+        Status::Missing => "missing",
+    }
+}
