@@ -4,7 +4,7 @@
 //! in two ways is refused: every byte range has one owner, both headers of an entry agree, and the directory ends
 //! where the end record begins. Source of the format: PKWARE's APPNOTE.TXT 6.3.
 
-use super::{Error, invalid};
+use super::{Error, invalid, quoted};
 use dayfly_types::Limits;
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -110,7 +110,7 @@ pub(super) fn read<R: Read + Seek>(zip: &mut R, limits: &Limits) -> Result<Vec<E
             .data_offset
             .checked_add(entry.compressed_bytes)
             .filter(|&data_end| data_end <= end.directory_offset)
-            .ok_or_else(|| invalid(format!("{:?} reaches beyond the entries", entry.name)))?;
+            .ok_or_else(|| invalid(format!("{} reaches beyond the entries", quoted(&entry.name))))?;
     }
     Ok(entries.into_iter().map(|(entry, _)| entry).collect())
 }
@@ -237,7 +237,7 @@ fn read_central(records: &mut impl Read) -> Result<Central, Error> {
     records.read_exact(&mut rest).map_err(cut_off)?;
     let (name, rest) = rest.split_at(usize::from(name_bytes));
     let name = std::str::from_utf8(name)
-        .map_err(|_| invalid(format!("the name {:?} is not UTF-8", String::from_utf8_lossy(name))))?
+        .map_err(|_| invalid(format!("the name {} is not UTF-8", quoted(&String::from_utf8_lossy(name)))))?
         .to_owned();
     if let Some(mut wide) = zip64_extra(&rest[..usize::from(extra_bytes)])? {
         for value in [&mut content_bytes, &mut compressed_bytes, &mut local_offset] {
@@ -248,7 +248,7 @@ fn read_central(records: &mut impl Read) -> Result<Central, Error> {
     }
 
     if flags & FLAGS_REFUSED != 0 {
-        return Err(invalid(format!("{name:?} is encrypted")));
+        return Err(invalid(format!("{} is encrypted", quoted(&name))));
     }
     if disk != 0 {
         return Err(invalid("the archive is split over several files"));
@@ -256,7 +256,10 @@ fn read_central(records: &mut impl Read) -> Result<Central, Error> {
     let method = match method {
         0 => Method::Stored,
         8 => Method::Deflated,
-        other => return Err(invalid(format!("{name:?} uses compression method {other}; only deflate is supported"))),
+        other => {
+            let name = quoted(&name);
+            return Err(invalid(format!("{name} uses compression method {other}; only deflate is supported")));
+        }
     };
     let possible = match method {
         Method::Stored => content_bytes == compressed_bytes,
@@ -265,7 +268,7 @@ fn read_central(records: &mut impl Read) -> Result<Central, Error> {
         }
     };
     if !possible {
-        return Err(invalid(format!("{name:?} has impossible sizes")));
+        return Err(invalid(format!("{} has impossible sizes", quoted(&name))));
     }
     let length_bytes = 46 + rest.len() as u64 + u64::from(name_bytes);
     let modified_s = seconds(date, time);
@@ -278,7 +281,7 @@ fn read_central(records: &mut impl Read) -> Result<Central, Error> {
 fn check_local<R: Read + Seek>(zip: &mut R, offset: u64, entry: &mut Entry, flags: u16) -> Result<(), Error> {
     let header: [u8; 30] = read_array(zip, offset)?;
     let mut header = Fields(&header);
-    let disagree = || invalid(format!("the two headers of {:?} disagree", entry.name));
+    let disagree = || invalid(format!("the two headers of {} disagree", quoted(&entry.name)));
     if header.u32()? != LOCAL_HEADER {
         return Err(disagree());
     }

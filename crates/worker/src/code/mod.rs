@@ -66,6 +66,11 @@ fn invalid(detail: impl Into<String>) -> Error {
     ))
 }
 
+/// A name of the package for an error, cut to a readable length.
+fn quoted(name: &str) -> String {
+    format!("{:?}", name.chars().take(100).collect::<String>())
+}
+
 impl Cache {
     /// Opens the cache in `folder`, which is made if it is missing, and removes what interrupted unpacks left there.
     /// A folder has one cache at a time.

@@ -3,7 +3,7 @@
 //! Every name is checked here, and every symbolic link is followed here, so that what is written afterwards cannot
 //! leave the tree: no part of a path is a link, and no link leads out.
 
-use super::{Error, invalid};
+use super::{Error, invalid, quoted};
 use std::{cell::Cell, collections::HashMap};
 
 /// Longest path. Shorter than Linux's 4,096 bytes, so that a tree fits below any data folder.
@@ -59,7 +59,11 @@ impl Plan {
     pub fn add(&mut self, path: &str, kind: Kind) -> Result<(), Error> {
         let names = names(path)?;
         let Some((last, folders)) = names.split_last() else {
-            return if kind == Kind::Folder { Ok(()) } else { Err(invalid(format!("{path:?} is not a file name"))) };
+            return if kind == Kind::Folder {
+                Ok(())
+            } else {
+                Err(invalid(format!("{} is not a file name", quoted(path))))
+            };
         };
         let mut parent = ROOT;
         for name in folders {
@@ -69,7 +73,7 @@ impl Plan {
         let nodes = self.nodes.len();
         self.child(parent, last, kind, path)?;
         if !is_folder && self.nodes.len() == nodes {
-            return Err(invalid(format!("{path:?} is there twice")));
+            return Err(invalid(format!("{} is there twice", quoted(path))));
         }
         Ok(())
     }
@@ -78,7 +82,7 @@ impl Plan {
     fn child(&mut self, parent: usize, name: &str, kind: Kind, path: &str) -> Result<usize, Error> {
         if let Some(index) = self.lookup(parent, name) {
             if kind == Kind::Folder && self.nodes[index].kind != Kind::Folder {
-                return Err(invalid(format!("a part of {path:?} is a file or a link and also a folder")));
+                return Err(invalid(format!("a part of {} is a file or a link and also a folder", quoted(path))));
             }
             return Ok(index);
         }
@@ -115,7 +119,8 @@ impl Plan {
         for (index, node) in self.nodes.iter().enumerate() {
             if let Kind::Link { target } = &node.kind {
                 self.follow(node.parent, target, &steps).map_err(|reason| {
-                    invalid(format!("the symbolic link {:?} to {target:?} {reason}", self.path(index)))
+                    let (path, target) = (quoted(&self.path(index)), quoted(target));
+                    invalid(format!("the symbolic link {path} to {target} {reason}"))
                 })?;
             }
         }
@@ -170,7 +175,7 @@ fn push_target<'a>(ahead: &mut Vec<&'a str>, target: &'a str) -> Result<(), &'st
 
 /// The names that a path of the archive is made of. `.` is dropped, since some tools write `./name`.
 fn names(path: &str) -> Result<Vec<&str>, Error> {
-    let refuse = |reason: &str| Err(invalid(format!("the name {:?} {reason}", abbreviated(path))));
+    let refuse = |reason: &str| Err(invalid(format!("the name {} {reason}", quoted(path))));
     if path.len() > PATH_BYTES_MAX {
         return refuse("is too long");
     }
@@ -197,8 +202,4 @@ fn names(path: &str) -> Result<Vec<&str>, Error> {
         return refuse("is too deep");
     }
     Ok(names)
-}
-
-fn abbreviated(path: &str) -> String {
-    path.chars().take(200).collect()
 }

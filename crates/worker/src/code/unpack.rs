@@ -5,6 +5,7 @@ use super::{
     directory::{self, Entry, Method},
     invalid,
     plan::{Kind, Plan, ROOT},
+    quoted,
 };
 use dayfly_types::Limits;
 use flate2::bufread::DeflateDecoder;
@@ -66,18 +67,21 @@ fn plan(zip: &mut (impl BufRead + Seek), entries: &[Entry], limits: &Limits) -> 
             TYPE_LINK if !named_as_folder => {
                 links_bytes += entry.content_bytes;
                 if entry.content_bytes > LINK_BYTES_MAX || links_bytes > LINKS_BYTES_MAX {
-                    return Err(invalid(format!("the target of the symbolic link {:?} is too long", entry.name)));
+                    return Err(invalid(format!(
+                        "the target of the symbolic link {} is too long",
+                        quoted(&entry.name)
+                    )));
                 }
                 Kind::Link { target: link_target(zip, entry)? }
             }
             0 | TYPE_FILE | TYPE_FOLDER if named_as_folder => {
                 if entry.content_bytes != 0 {
-                    return Err(invalid(format!("the folder {:?} has content", entry.name)));
+                    return Err(invalid(format!("the folder {} has content", quoted(&entry.name))));
                 }
                 Kind::Folder
             }
             0 | TYPE_FILE => Kind::File { entry: index },
-            _ => return Err(invalid(format!("{:?} is neither a file nor a folder nor a link", entry.name))),
+            _ => return Err(invalid(format!("{} is neither a file nor a folder nor a link", quoted(&entry.name)))),
         };
         plan.add(&entry.name, kind)?;
     }
@@ -89,7 +93,7 @@ fn link_target(zip: &mut (impl BufRead + Seek), entry: &Entry) -> Result<String,
     let mut target = Vec::new();
     copy(zip, entry, &mut target)?;
     String::from_utf8(target)
-        .map_err(|_| invalid(format!("the target of the symbolic link {:?} is not UTF-8", entry.name)))
+        .map_err(|_| invalid(format!("the target of the symbolic link {} is not UTF-8", quoted(&entry.name))))
 }
 
 fn write(zip: &mut (impl BufRead + Seek), entries: &[Entry], plan: &Plan, folder: &Path) -> Result<Unpacked, Error> {
@@ -141,7 +145,7 @@ fn copy(zip: &mut (impl BufRead + Seek), entry: &Entry, to: &mut impl Write) -> 
             let mut decoder = DeflateDecoder::new(compressed);
             copy_checked(&mut decoder, entry, to)?;
             if decoder.total_in() != entry.compressed_bytes {
-                return Err(invalid(format!("the compressed size of {:?} is wrong", entry.name)));
+                return Err(invalid(format!("the compressed size of {} is wrong", quoted(&entry.name))));
             }
             Ok(())
         }
@@ -158,22 +162,22 @@ fn copy_checked(mut content: impl Read, entry: &Entry, to: &mut impl Write) -> R
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) if is_corrupt(&error) => {
-                return Err(invalid(format!("the compressed data of {:?} is corrupt", entry.name)));
+                return Err(invalid(format!("the compressed data of {} is corrupt", quoted(&entry.name))));
             }
             Err(error) => return Err(error.into()),
         };
         // Checked before the write: a file that lies about its size is never larger than it said.
         left = left
             .checked_sub(read as u64)
-            .ok_or_else(|| invalid(format!("{:?} is larger than the directory says", entry.name)))?;
+            .ok_or_else(|| invalid(format!("{} is larger than the directory says", quoted(&entry.name))))?;
         crc32.update(&buffer[..read]);
         to.write_all(&buffer[..read])?;
     }
     if left != 0 {
-        return Err(invalid(format!("{:?} is smaller than the directory says", entry.name)));
+        return Err(invalid(format!("{} is smaller than the directory says", quoted(&entry.name))));
     }
     if crc32.finalize() != entry.crc32 {
-        return Err(invalid(format!("{:?} does not match its CRC", entry.name)));
+        return Err(invalid(format!("{} does not match its CRC", quoted(&entry.name))));
     }
     Ok(())
 }
