@@ -88,7 +88,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     info!("starting the scheduler");
     let scheduler = dayfly_scheduler::Handle::start(dayfly_scheduler::Parts {
         store: store.clone(),
-        worker: worker.clone(),
+        worker: Arc::new(worker.clone()),
         meter: meter.clone(),
         clock: clock.clone(),
         limits: config.limits.clone(),
@@ -127,7 +127,8 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     let ready = if endpoint == DEFAULT_ENDPOINT { String::new() } else { format!(" (data folder {})", path.display()) };
     let _ = output::line(&format!("dayfly: listening on {endpoint}{ready}"));
 
-    info!(signal = signals.next().await, "draining");
+    let name = signals.next().await;
+    info!(signal = name, "draining");
     let _ = stop_front.send(true);
     tokio::select! {
         () = async { tokio::join!(scheduler.drain(drain), async { let _ = front.await; }); } => {}

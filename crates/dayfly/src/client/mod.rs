@@ -169,6 +169,11 @@ impl Client {
         parse(&self.send(request).await?.body)
     }
 
+    /// Calls an operation of Dayfly's own service.
+    pub async fn dayfly(&self, operation: &str, body: &Value) -> Result<Value, Error> {
+        self.target("dayfly", &format!("Dayfly_20261101.{operation}"), body).await
+    }
+
     async fn exchange(&self, request: Request<'_>) -> Result<Response, Error> {
         let failed = |message: String| Error::Connection { authority: self.authority.clone(), message };
         let signed = sign::sign(&request, &self.authority, &self.credentials, &self.region, Timestamp::now());

@@ -15,7 +15,7 @@ pub async fn run(options: &cli::Bill) -> Result<(), Error> {
 /// The bill of the account.
 pub async fn fetch(client: &Client, query: &BillQuery) -> Result<Bill, Error> {
     let body = serde_json::to_value(query).map_err(std::io::Error::from)?;
-    let answer = client.target("dayfly", "Dayfly_20261123.GetBill", &body).await?;
+    let answer = client.dayfly("GetBill", &body).await?;
     serde_json::from_value(answer).map_err(|error| crate::client::Error::Answer(error.to_string()).into())
 }
 

@@ -24,14 +24,12 @@ pub fn run(options: &cli::Doctor) -> Result<(), Error> {
             .collect();
         output::json(&json!({"checks": checks, "can_run": missing == 0}))?;
     } else {
-        let rows: Vec<Vec<String>> = checks
-            .iter()
-            .map(|check| {
-                let consequence = if check.status == Status::Good { String::new() } else { check.consequence.clone() };
-                vec![word(check.status).to_owned(), check.name.to_string(), check.detail.clone(), consequence]
-            })
-            .collect();
-        output::line(&output::table(&["", "check", "found", "which means"], &rows, &[]))?;
+        for check in &checks {
+            output::line(&format!("{:<8}  {}: {}", word(check.status), check.name, check.detail))?;
+            if check.status != Status::Good {
+                output::line(&format!("{:<8}  → {}", "", check.consequence))?;
+            }
+        }
     }
     if missing > 0 {
         return Err(Error::Failed(format!("calls cannot run on this machine: {missing} of the checks failed")));
