@@ -1,1 +1,73 @@
-//! stub
+//! HTTP in, HTTP out. The first and the last step of a call: bounds, signatures and authorisation, then one folder per
+//! AWS service. HTTP types stop here. Started by the binary, once for the public address and once per sandbox network,
+//! whose clients are as hostile as function code can be.
+//!
+//! The life of a request: `server` (connection) → `front` (span, who, which) → `body` → `sigv4` → `authorise` →
+//! `aws/<service>/<operation>` → `aws::response`.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod authorise;
+mod aws;
+mod body;
+mod dayfly;
+mod front;
+mod server;
+mod sigv4;
+mod unsigned;
+
+use dayfly_types::{
+    AccountId, Clock, Limits,
+    credentials::{Credentials, SessionIssuer},
+};
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+
+/// What a gateway is made of.
+pub struct Options {
+    /// Runs calls and keeps functions.
+    pub scheduler: dayfly_scheduler::Handle,
+    /// Reads logs and bills.
+    pub meter: dayfly_meter::Handle,
+    /// Code packages, for downloads.
+    pub store: dayfly_store::Store,
+    /// Time for signatures and expiry.
+    pub clock: Arc<dyn Clock>,
+    /// Sizes of headers, bodies and fields.
+    pub limits: Limits,
+    /// The account that is served.
+    pub account: AccountId,
+    /// The account's root key.
+    pub root: Credentials,
+    /// Verifies the credentials of execution roles.
+    pub sessions: SessionIssuer,
+    /// Where this server is reached when a request does not say, for example `http://127.0.0.1:4566`.
+    pub public_endpoint: String,
+    /// Seals the URLs of code packages.
+    pub secret: [u8; 32],
+}
+
+/// The front-end. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway {
+    options: Arc<Options>,
+    in_sandbox: bool,
+}
+
+impl Gateway {
+    /// A gateway for the server's public address.
+    pub fn new(options: Options) -> Self {
+        Self { options: Arc::new(options), in_sandbox: false }
+    }
+
+    /// The same gateway for listeners in sandbox networks: no unsigned endpoints but code downloads, and a smaller
+    /// share of connections and memory.
+    pub fn for_sandbox(&self) -> Self {
+        Self { in_sandbox: true, ..self.clone() }
+    }
+
+    /// Serves until `stop` resolves, then finishes the requests in flight within `deadline`; idle connections are
+    /// closed at once.
+    pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()>, deadline: Duration) {
+        server::serve(self, listener, stop, deadline).await;
+    }
+}

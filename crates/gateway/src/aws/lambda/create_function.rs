@@ -1,0 +1,125 @@
+//! CreateFunction.
+
+use super::{
+    change::Change,
+    dto::{self, CodeRequest, FunctionRequest},
+    error::{invalid_parameter, of_json},
+    validate::{self, Violations},
+};
+use crate::{
+    Gateway,
+    authorise::authorise,
+    aws::{Error, Request, Response, response},
+    front::offload,
+};
+use bytes::Bytes;
+use dayfly_types::{
+    CodeReference, FunctionArn, FunctionConfiguration, FunctionReference, Runtime,
+    function::{LastUpdate, LoggingConfig, State},
+};
+use http::StatusCode;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+pub async fn create_function(gateway: &Gateway, request: Request) -> Result<Response, Error> {
+    let body = request.body.clone();
+    let parse = move || serde_json::from_slice::<FunctionRequest>(&body).map_err(|error| of_json(&error));
+    let mut dto = offload(request.body.len(), parse).await?;
+    let options = &gateway.options;
+    let mut violations = Violations::default();
+    violations.require(dto.function_name.is_some(), "functionName");
+    violations.require(dto.role.is_some(), "role");
+    violations.require(dto.code.is_some(), "code");
+    validate::fields(&dto, &options.limits, &mut violations);
+    violations.finish()?;
+
+    let arn = arn(gateway, &request, dto.function_name.as_deref().unwrap_or_default())?;
+    authorise(&request.principal, "lambda:CreateFunction", &arn.to_string(), &arn.account)?;
+    refuse_publish(dto.publish)?;
+    if dto.package_type.as_deref() == Some("Image") {
+        return Err(invalid_parameter("Dayfly does not support container images yet: PackageType must be Zip"));
+    }
+    if dto.runtime.is_none() || dto.handler.is_none() {
+        return Err(invalid_parameter(
+            "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
+        ));
+    }
+    let zip = package(dto.code.take().unwrap_or_default())?;
+    let architecture = validate::own_architecture(dto.architectures.take())?;
+    let tags = dto.tags.take().unwrap_or_default();
+    validate::tags(&tags, tags.len(), &options.limits)?;
+    let change = Change::of(dto, gateway)?;
+
+    let hashed = zip.clone();
+    let sha256 = offload(zip.len(), move || hex::encode(Sha256::digest(&hashed))).await;
+    let code = CodeReference { sha256, size_bytes: zip.len() as u64 };
+    let mut function = defaults(arn, code, gateway);
+    function.tags = tags;
+    function.architecture = architecture.unwrap_or(function.architecture);
+    change.apply(&mut function);
+    let created = options.scheduler.functions().create(function, zip).await?;
+    Ok(response::json(StatusCode::CREATED, &dto::configuration(&created, false)))
+}
+
+/// `Publish` asks for a numbered version, and there are none yet.
+pub fn refuse_publish(publish: Option<bool>) -> Result<(), Error> {
+    match publish {
+        Some(true) => Err(invalid_parameter("Dayfly does not support published versions yet: Publish must be false")),
+        _ => Ok(()),
+    }
+}
+
+fn arn(gateway: &Gateway, request: &Request, name: &str) -> Result<FunctionArn, Error> {
+    let reference: FunctionReference = name.parse().map_err(|_| validate::function_name_error(name))?;
+    if reference.qualifier.is_some() {
+        return Err(validate::function_name_error(name));
+    }
+    if reference.region.is_some_and(|region| region != request.region) {
+        return Err(invalid_parameter("The region of the function's ARN is not the region of the request."));
+    }
+    Ok(FunctionArn {
+        region: request.region.clone(),
+        account: reference.account.unwrap_or_else(|| gateway.options.account.clone()),
+        name: reference.name,
+        qualifier: None,
+    })
+}
+
+fn package(code: CodeRequest) -> Result<Bytes, Error> {
+    match code {
+        CodeRequest { zip_file: Some(zip), s3_bucket: None, image_uri: None, .. } => Ok(zip.0),
+        CodeRequest { image_uri: Some(_), .. } => {
+            Err(invalid_parameter("Dayfly does not support container images yet: give the package as ZipFile"))
+        }
+        CodeRequest { s3_bucket: Some(_), .. } | CodeRequest { s3_key: Some(_), .. } => {
+            Err(invalid_parameter("Dayfly does not support packages in S3 yet: give the package as ZipFile"))
+        }
+        CodeRequest { zip_file: None, .. } => Err(invalid_parameter("Please provide a source for function code.")),
+    }
+}
+
+/// A function before the request's fields are applied; AWS's defaults.
+fn defaults(arn: FunctionArn, code: CodeReference, gateway: &Gateway) -> FunctionConfiguration {
+    let group = format!("/aws/lambda/{}", arn.name);
+    FunctionConfiguration {
+        arn,
+        // Always replaced: a request without a runtime is refused.
+        runtime: Runtime::Python { minor: 9 },
+        handler: String::new(),
+        role: String::new(),
+        description: String::new(),
+        timeout_s: 3,
+        memory_mb: 128,
+        ephemeral_storage_mb: 512,
+        environment: BTreeMap::new(),
+        architecture: validate::host_architecture().to_owned(),
+        tags: BTreeMap::new(),
+        logging: LoggingConfig { format: "Text".to_owned(), application_level: None, system_level: None, group },
+        code,
+        revision_id: uuid::Uuid::new_v4().to_string(),
+        last_modified: gateway.options.clock.now(),
+        state: State::Pending,
+        last_update: LastUpdate::Successful,
+        other: BTreeMap::new(),
+    }
+}

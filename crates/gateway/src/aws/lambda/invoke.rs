@@ -1,0 +1,169 @@
+//! Invoke: a call's first and last step.
+
+use super::{
+    error::{invalid_content, invalid_parameter},
+    function, validate,
+};
+use crate::{
+    Gateway,
+    aws::{Error, Request, Response, response},
+    front::offload,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use dayfly_types::{Invocation, Limits, Outcome, Qualifier};
+use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
+use serde::de::IgnoredAny;
+
+const TYPE: &str = "x-amz-invocation-type";
+
+/// Most bytes of the payload, by the kind of call, and the error for one byte more.
+pub fn body_limit(parts: &Parts, limits: &Limits) -> (u64, Box<dyn FnOnce(u64, u64) -> Error + Send>) {
+    let event = parts.headers.get(TYPE).is_some_and(|value| value == "Event");
+    let (kind, limit) =
+        if event { ("Event", limits.async_payload_bytes) } else { ("RequestResponse", limits.sync_payload_bytes) };
+    (
+        limit as u64,
+        Box::new(move |actual, limit| {
+            let message =
+                format!("{actual} byte payload is too large for the {kind} invocation type (limit {limit} bytes)");
+            Error::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException", message)
+        }),
+    )
+}
+
+pub async fn invoke(gateway: &Gateway, request: Request, named: &str) -> Result<Response, Error> {
+    let arn = function(gateway, &request, "lambda:InvokeFunction", named)?;
+    let kind = request.header(TYPE).unwrap_or("RequestResponse").to_owned();
+    validate::choice(&kind, "invocationType", &["Event", "RequestResponse", "DryRun"])?;
+    let log_type = request.header("x-amz-log-type").unwrap_or("None");
+    validate::choice(log_type, "logType", &["None", "Tail"])?;
+    let want_log_tail = log_type == "Tail" && kind == "RequestResponse";
+    let client_context = client_context(&request, gateway.options.limits.client_context_bytes)?;
+    let tenant_id = request.header("x-amz-tenant-id").map(str::to_owned);
+    if tenant_id.as_ref().is_some_and(|id| id.len() > 256) {
+        return Err(invalid_parameter("The tenant id is longer than 256 characters"));
+    }
+    if request.parts.headers.contains_key("x-amz-durable-execution-name") {
+        return Err(invalid_parameter("Dayfly does not support durable executions yet"));
+    }
+    let payload = check_json(request.body.clone()).await?;
+    let trace_header = request.header("x-amzn-trace-id").map(str::to_owned);
+    let invocation = Invocation {
+        request_id: request.id,
+        function: arn,
+        payload,
+        client_context,
+        tenant_id,
+        trace_header,
+        received_at: gateway.options.clock.now(),
+    };
+    let scheduler = &gateway.options.scheduler;
+    match kind.as_str() {
+        "Event" => {
+            scheduler.enqueue(invocation).await?;
+            Ok(response::empty(StatusCode::ACCEPTED))
+        }
+        "DryRun" => {
+            match invocation.function.qualifier {
+                None | Some(Qualifier::Latest) => scheduler.functions().get(&invocation.function.unqualified()).await?,
+                Some(_) => return Err(super::error::not_found(&invocation.function)),
+            };
+            Ok(response::empty(StatusCode::NO_CONTENT))
+        }
+        _ => {
+            let trace = request.parts.headers.get("x-amzn-trace-id").cloned();
+            scheduler.invoke(invocation, want_log_tail).await.map(|outcome| answer(outcome, trace)).map_err(Error::from)
+        }
+    }
+}
+
+/// An outcome, with what it used in headers of Dayfly's own.
+fn answer(outcome: Outcome, trace: Option<HeaderValue>) -> Response {
+    let (payload, failed) = match outcome.result {
+        Ok(payload) => (payload, false),
+        Err(error) => (error.payload, true),
+    };
+    let mut response = response::with_type(StatusCode::OK, "application/json", payload);
+    let headers = response.headers_mut();
+    if failed {
+        headers.insert("x-amz-function-error", HeaderValue::from_static("Unhandled"));
+    }
+    let mut put = |name: &'static str, value: String| {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    put("x-amz-executed-version", outcome.executed_version);
+    if let Some(tail) = outcome.log_tail {
+        put("x-amz-log-result", STANDARD.encode(tail));
+    }
+    put("x-dayfly-instance-id", outcome.usage.instance_id);
+    put("x-dayfly-billed-ms", outcome.usage.billed_ms.to_string());
+    put("x-dayfly-duration-us", outcome.usage.duration_us.to_string());
+    put("x-dayfly-memory-peak-bytes", outcome.usage.memory_peak_bytes.to_string());
+    if let Some(trace) = trace {
+        headers.insert("x-amzn-trace-id", trace);
+    }
+    response
+}
+
+/// The decoded JSON text of `X-Amz-Client-Context`.
+fn client_context(request: &Request, limit: usize) -> Result<Option<String>, Error> {
+    let Some(header) = request.parts.headers.get("x-amz-client-context").filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let malformed = || invalid_content("Client context must be a valid Base64-encoded JSON object.");
+    let decoded = STANDARD.decode(header.as_bytes()).map_err(|_| malformed())?;
+    if decoded.len() > limit {
+        return Err(invalid_content(format!("Client context must be no more than {limit} bytes when decoded.")));
+    }
+    let text = String::from_utf8(decoded).map_err(|_| malformed())?;
+    serde_json::from_str::<IgnoredAny>(&text).map_err(|_| malformed())?;
+    if !text.trim_start().starts_with('{') {
+        return Err(malformed());
+    }
+    Ok(Some(text))
+}
+
+/// Refuses what is not JSON. The bytes go on as they came.
+async fn check_json(payload: Bytes) -> Result<Bytes, Error> {
+    if payload.is_empty() {
+        return Ok(payload);
+    }
+    offload(payload.len(), move || {
+        let broken = |what: String| invalid_content(format!("Could not parse request body into json: {what}"));
+        // The parser below skips over strings without looking at their encoding.
+        let text = std::str::from_utf8(&payload).map_err(|error| broken(error.to_string()))?;
+        serde_json::from_str::<IgnoredAny>(text).map_err(|error| broken(error.to_string()))?;
+        Ok(payload)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn taken(text: impl Into<Bytes>) -> bool {
+        check_json(text.into()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn payloads_are_json_or_nothing() {
+        for good in ["", "null", "0", "\"text\"", " {\"a\": [1, {}]} "] {
+            assert!(taken(good).await, "{good:?}");
+        }
+        for bad in ["{", "nul", "{'a': 1}", "1 2", "\u{feff}1", "NaN", "\"\n\""] {
+            assert!(!taken(bad).await, "{bad:?}");
+        }
+        assert!(!taken(&b"\"\xff\""[..]).await, "not UTF-8");
+    }
+
+    #[tokio::test]
+    async fn deep_nesting_does_not_overflow_the_stack() {
+        let depth = 1 << 20;
+        assert!(taken("[".repeat(depth) + &"]".repeat(depth)).await);
+        assert!(!taken("[".repeat(depth)).await);
+    }
+}

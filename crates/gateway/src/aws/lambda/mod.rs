@@ -1,0 +1,141 @@
+//! AWS Lambda's control and invoke API: REST paths and JSON.
+
+mod change;
+mod code_package;
+mod create_function;
+mod delete_function;
+mod dto;
+mod error;
+mod function_concurrency;
+mod get_account_settings;
+mod get_function;
+mod invoke;
+mod list_functions;
+mod operations;
+mod tags;
+mod update_function_code;
+mod update_function_configuration;
+mod validate;
+
+use super::{Error, Request, Response};
+use crate::{Gateway, authorise::authorise};
+use dayfly_types::{FunctionArn, FunctionReference, Limits, Qualifier};
+use http::{StatusCode, request::Parts};
+use operations::{OPERATIONS, Operation};
+pub use validate::host_architecture;
+
+/// Room for the other fields of a request that carries a code package.
+const FIELDS_BYTES: u64 = 256 << 10;
+/// Largest body of operations without a payload or a package.
+const SMALL_BODY_BYTES: u64 = 1 << 20;
+
+/// The operation that method and path name.
+pub fn route(parts: &Parts) -> Option<&'static Operation> {
+    let method = parts.method.as_str();
+    let query = parts.uri.query().unwrap_or_default();
+    let segments = || parts.uri.path().split('/').filter(|segment| !segment.is_empty());
+    OPERATIONS.iter().find(|operation| {
+        operation.method == method
+            && operation.query.is_none_or(|wanted| query.split('&').any(|pair| pair == wanted))
+            && {
+                let mut given = segments();
+                operation.segments.iter().all(|wanted| given.next().is_some_and(|s| *wanted == "*" || *wanted == s))
+                    && given.next().is_none()
+            }
+    })
+}
+
+/// Largest body with a code package in base64.
+pub fn upload_bytes(limits: &Limits) -> u64 {
+    limits.code_zip_bytes.div_ceil(3).saturating_mul(4).saturating_add(FIELDS_BYTES)
+}
+
+/// Most bytes of the body, and the error for one byte more.
+pub fn body_limit(parts: &Parts, limits: &Limits) -> (u64, Box<dyn FnOnce(u64, u64) -> Error + Send>) {
+    let name = route(parts).map(|operation| operation.name).unwrap_or_default();
+    match name {
+        "Invoke" => invoke::body_limit(parts, limits),
+        _ => {
+            let upload = matches!(name, "CreateFunction" | "UpdateFunctionCode");
+            let limit = if upload { upload_bytes(limits) } else { SMALL_BODY_BYTES };
+            (
+                limit,
+                Box::new(move |_, limit| {
+                    let message = format!("Request must be smaller than {limit} bytes for the {name} operation");
+                    Error::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", message)
+                }),
+            )
+        }
+    }
+}
+
+/// Answers an authenticated request.
+pub async fn answer(gateway: &Gateway, request: Request) -> Result<Response, Error> {
+    let Some(operation) = route(&request.parts) else {
+        return Err(Error::unknown_operation(&format!("{} {}", request.parts.method, request.parts.uri.path())));
+    };
+    let segments = request.segments();
+    let named = segments.get(2).map(String::as_str).unwrap_or_default();
+    match operation.name {
+        "Invoke" => invoke::invoke(gateway, request, named).await,
+        "CreateFunction" => create_function::create_function(gateway, request).await,
+        "GetFunction" => get_function::get_function(gateway, &request, named).await,
+        "GetFunctionConfiguration" => get_function::get_function_configuration(gateway, &request, named).await,
+        "UpdateFunctionCode" => update_function_code::update_function_code(gateway, request, named).await,
+        "UpdateFunctionConfiguration" => {
+            update_function_configuration::update_function_configuration(gateway, &request, named).await
+        }
+        "DeleteFunction" => delete_function::delete_function(gateway, &request, named).await,
+        "ListFunctions" => list_functions::list_functions(gateway, &request).await,
+        "TagResource" => tags::tag_resource(gateway, &request, named).await,
+        "UntagResource" => tags::untag_resource(gateway, &request, named).await,
+        "ListTags" => tags::list_tags(gateway, &request, named).await,
+        "GetAccountSettings" => get_account_settings::get_account_settings(gateway, &request).await,
+        "GetFunctionConcurrency" => function_concurrency::get_function_concurrency(gateway, &request, named).await,
+        "DeleteFunctionConcurrency" => {
+            function_concurrency::delete_function_concurrency(gateway, &request, named).await
+        }
+        other => Err(Error::unsupported(other)),
+    }
+}
+
+/// The function that a path names, with its qualifier, once the request may do `action` on it.
+fn function(gateway: &Gateway, request: &Request, action: &str, named: &str) -> Result<FunctionArn, Error> {
+    let reference: FunctionReference = named.parse().map_err(|_| validate::function_name_error(named))?;
+    let qualifier = match (reference.qualifier, request.query("Qualifier")) {
+        (derived, None) => derived,
+        (derived, Some(given)) => {
+            let given: Qualifier = given.parse().map_err(|_| validate::qualifier_error(&given))?;
+            if derived.is_some_and(|derived| derived != given) {
+                return Err(Error::bad_request(
+                    "InvalidParameterValueException",
+                    "The derived qualifier from the function name does not match the specified qualifier.",
+                ));
+            }
+            Some(given)
+        }
+    };
+    if let Some(region) = &reference.region
+        && *region != request.region
+    {
+        let message = format!("Functions from '{region}' are not reachable in this region ('{}')", request.region);
+        return Err(Error::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message));
+    }
+    let arn = FunctionArn {
+        region: request.region.clone(),
+        account: reference.account.unwrap_or_else(|| gateway.options.account.clone()),
+        name: reference.name,
+        qualifier,
+    };
+    authorise(&request.principal, action, &arn.to_string(), &arn.account)?;
+    Ok(arn)
+}
+
+/// The same for operations that change or read `$LATEST` only: published versions do not exist yet.
+fn latest_function(gateway: &Gateway, request: &Request, action: &str, named: &str) -> Result<FunctionArn, Error> {
+    let arn = function(gateway, request, action, named)?;
+    match arn.qualifier {
+        None | Some(Qualifier::Latest) => Ok(arn.unqualified()),
+        Some(_) => Err(error::not_found(&arn)),
+    }
+}

@@ -1,0 +1,168 @@
+//! A request's way in and out: which service and operation, its body, its signature, then the service's own code.
+//! Called by `server` once per request; the span made here is the outermost of a call.
+
+use crate::{
+    Gateway,
+    aws::{Error, Protocol, Request, Response, lambda, logs, sts},
+    body, dayfly,
+    sigv4::{self, Claim},
+    unsigned,
+};
+use bytes::Bytes;
+use dayfly_types::{Limits, Region, RequestId, credentials::Principal};
+use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
+use hyper::body::Incoming;
+use sha2::{Digest, Sha256};
+use std::net::SocketAddr;
+use tracing::{Instrument, info_span};
+
+/// Largest body of services whose requests are small.
+const SMALL_BODY_BYTES: u64 = 1 << 20;
+/// A larger body is hashed and parsed beside the threads that serve everyone.
+const OFFLOAD_BYTES: usize = 1 << 20;
+
+/// The largest body that any operation takes.
+pub fn largest_body(limits: &Limits) -> u64 {
+    lambda::upload_bytes(limits).max(limits.sync_payload_bytes as u64).max(SMALL_BODY_BYTES)
+}
+
+/// Answers one request. Never fails: every failure is an answer.
+pub async fn answer(
+    gateway: &Gateway,
+    peer: SocketAddr,
+    memory: &body::Memory,
+    request: http::Request<Incoming>,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Some(response) = unsigned::answer(gateway, peer, &parts).await {
+        return response;
+    }
+    let id = RequestId::random();
+    let invoke = lambda::route(&parts).is_some_and(|operation| operation.name == "Invoke");
+    let span = if invoke {
+        info_span!("gateway.invoke", request_id = %id)
+    } else {
+        info_span!("gateway.request", request_id = %id)
+    };
+    let mut response = signed(gateway, memory, id, parts, body).instrument(span).await;
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(HeaderName::from_static("x-amzn-requestid"), value);
+    }
+    response
+}
+
+async fn signed(gateway: &Gateway, memory: &body::Memory, id: RequestId, parts: Parts, body: Incoming) -> Response {
+    let claim = Claim::read(&parts);
+    let service = Service::of(claim.as_ref().map(|claim| claim.service.as_str()).unwrap_or_default(), &parts);
+    let protocol = service.protocol();
+    let result = async {
+        let claim = claim.map_err(|error| Error::of_signature(&error, protocol))?;
+        let (principal, secret) = key_of(gateway, &claim, protocol)?;
+        let region: Region = claim.region.parse().map_err(|_| {
+            let scope = sigv4::Error::Scope("Credential should be scoped to a valid region.".to_owned());
+            Error::of_signature(&scope, protocol)
+        })?;
+        let limits = &gateway.options.limits;
+        let (limit, too_large) = service.body_limit(&parts, limits);
+        let held = body::read(body, limit, memory).await.map_err(|error| Error::of_body(error, too_large))?;
+        let (parts, body) = verify(claim, secret, parts, held.bytes.clone())
+            .await
+            .map_err(|error| Error::of_signature(&error, protocol))?;
+        let request = Request { id, parts, body, region, principal };
+        match service {
+            Service::Lambda => lambda::answer(gateway, request).await,
+            Service::Sts => sts::answer(&request),
+            Service::Logs => logs::answer(gateway, &request).await,
+            Service::Dayfly => dayfly::answer(gateway, &request).await,
+            Service::Other(name) => Err(Error::unsupported(&format!("the service {name}"))),
+        }
+    };
+    result.await.unwrap_or_else(|error| {
+        tracing::debug!(code = %error.code, status = error.status.as_u16(), message = error.message, "refused");
+        error.into_response(protocol, id)
+    })
+}
+
+/// The principal and the secret of the key that a request claims to be signed with.
+fn key_of(gateway: &Gateway, claim: &Claim, protocol: Protocol) -> Result<(Principal, String), Error> {
+    let options = &gateway.options;
+    let now = options.clock.now();
+    claim.check_time(now).map_err(|error| Error::of_signature(&error, protocol))?;
+    match &claim.session_token {
+        Some(token) => options.sessions.verify(&claim.access_key_id, token, now),
+        None if claim.access_key_id == options.root.access_key_id => {
+            Some((Principal::Root { account: options.account.clone() }, options.root.secret_access_key.clone()))
+        }
+        None => None,
+    }
+    .ok_or_else(|| Error::unknown_key(protocol))
+}
+
+async fn verify(claim: Claim, secret: String, parts: Parts, body: Bytes) -> Result<(Parts, Bytes), sigv4::Error> {
+    offload(body.len(), move || {
+        let sha256: [u8; 32] = Sha256::digest(&body).into();
+        claim.verify(&secret, &parts, &sha256).map(|()| (parts, body))
+    })
+    .await
+}
+
+/// Does `work` on `bytes` here when they are few, and on a blocking thread when they are many.
+pub async fn offload<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if bytes <= OFFLOAD_BYTES {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down, and this task with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+enum Service {
+    Lambda,
+    Sts,
+    Logs,
+    Dayfly,
+    Other(String),
+}
+
+impl Service {
+    /// By the credential scope; an unsigned request is guessed, so that its error has the right form.
+    fn of(scope: &str, parts: &Parts) -> Self {
+        match scope {
+            "lambda" => Self::Lambda,
+            "sts" => Self::Sts,
+            "logs" => Self::Logs,
+            "dayfly" => Self::Dayfly,
+            "" if parts.headers.contains_key("x-amz-target") => Self::Logs,
+            "" if parts.uri.path() == "/" => Self::Sts,
+            "" => Self::Lambda,
+            other => Self::Other(other.chars().take(64).collect()),
+        }
+    }
+
+    fn protocol(&self) -> Protocol {
+        match self {
+            Self::Lambda => Protocol::RestJson,
+            Self::Logs | Self::Dayfly => Protocol::Json,
+            Self::Sts | Self::Other(_) => Protocol::Query,
+        }
+    }
+
+    /// Most bytes of the body, and the error for one byte more.
+    fn body_limit(&self, parts: &Parts, limits: &Limits) -> (u64, Box<dyn FnOnce(u64, u64) -> Error + Send>) {
+        match self {
+            Self::Lambda => lambda::body_limit(parts, limits),
+            _ => (
+                SMALL_BODY_BYTES,
+                Box::new(|_, limit| {
+                    let message = format!("The request is larger than {limit} bytes.");
+                    Error::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", message)
+                }),
+            ),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Connections: accepts them, bounds their number and their time, and drains them at the end.
+
+use crate::{Gateway, body, front};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tracing::{debug, warn};
+
+/// Time for a request's line and headers to arrive; also the longest idle time of a connection.
+const HEADER_TIME: Duration = Duration::from_secs(30);
+/// Pause after a failed accept: most likely the file descriptors are used up, and spinning would not free any.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections and body memory of the public listener, and of one sandbox network.
+const PUBLIC: Share = Share { connections: 2048, body_bytes: 1 << 30 };
+const SANDBOX: Share = Share { connections: 256, body_bytes: 128 << 20 };
+
+struct Share {
+    connections: usize,
+    body_bytes: u64,
+}
+
+/// What `Gateway::serve` does.
+pub async fn serve(gateway: &Gateway, listener: TcpListener, stop: impl Future<Output = ()>, deadline: Duration) {
+    let share = if gateway.in_sandbox { SANDBOX } else { PUBLIC };
+    // One request of the largest size must fit, however the limits are set.
+    let memory = body::Memory::new(share.body_bytes.max(front::largest_body(&gateway.options.limits)));
+    let connections = Arc::new(Semaphore::new(share.connections));
+    let (stopping, stopped) = watch::channel(false);
+    let mut running = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        let (stream, peer, permit) = tokio::select! {
+            () = &mut stop => break,
+            accepted = accept(&listener, &connections) => accepted,
+        };
+        while running.try_join_next().is_some() {}
+        running.spawn(connection(gateway.clone(), stream, peer, memory.clone(), stopped.clone(), permit));
+    }
+    drop(listener);
+    let _ = stopping.send(true);
+    let finished = timeout(deadline, async { while running.join_next().await.is_some() {} }).await;
+    if finished.is_err() {
+        warn!(connections = running.len(), "requests were still running at the deadline");
+        running.shutdown().await;
+    }
+}
+
+async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    loop {
+        // At the maximum, newcomers wait in the kernel's backlog, which is bounded too.
+        let Ok(permit) = connections.clone().acquire_owned().await else {
+            unreachable!("the semaphore is never closed")
+        };
+        match listener.accept().await {
+            Ok((stream, peer)) => return (stream, peer, permit),
+            Err(error) => {
+                warn_of_accept(&error);
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn warn_of_accept(error: &io::Error) {
+    match error.kind() {
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset => {}
+        _ => warn!(%error, "no connection could be accepted"),
+    }
+}
+
+async fn connection(
+    gateway: Gateway,
+    stream: TcpStream,
+    peer: SocketAddr,
+    memory: body::Memory,
+    mut stopped: watch::Receiver<bool>,
+    _permit: OwnedSemaphorePermit,
+) {
+    // Only latency suffers where this fails.
+    let _ = stream.set_nodelay(true);
+    let headers_bytes = gateway.options.limits.request_headers_bytes.max(8192);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (gateway, memory) = (gateway.clone(), memory.clone());
+        async move { Ok::<_, Infallible>(front::answer(&gateway, peer, &memory, request).await) }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME)
+            .max_buf_size(headers_bytes)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    // The watched value's lock guard must not live across an await.
+    let stop = async { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stop => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        debug!(%peer, %error, "connection ended");
+    }
+}
