@@ -259,7 +259,7 @@ pub fn query_pairs(query: &str) -> Vec<(String, String)> {
 /// Undoes percent-encoding. A `%` that begins no escape stands for itself.
 pub fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, [u8]> {
     let bytes = text.as_bytes();
-    if !bytes.contains(&b'%') && !(plus_is_space && bytes.contains(&b'+')) {
+    if !bytes.iter().any(|byte| *byte == b'%' || (plus_is_space && *byte == b'+')) {
         return Cow::Borrowed(bytes);
     }
     let mut out = Vec::with_capacity(bytes.len());

@@ -67,8 +67,9 @@ async fn code(gateway: &Gateway, sha256: &str, query: &str) -> Response {
     }
 }
 
-fn metrics(_gateway: &Gateway) -> Response {
-    response::empty(StatusCode::NOT_FOUND)
+fn metrics(gateway: &Gateway) -> Response {
+    let text = gateway.options.meter.metrics_text();
+    response::with_type(StatusCode::OK, "text/plain; version=0.0.4", text.into())
 }
 
 fn seal(secret: &[u8; 32], sha256: &str, expires: i64) -> Hmac<Sha256> {

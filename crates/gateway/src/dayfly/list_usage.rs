@@ -26,6 +26,6 @@ pub async fn list_usage(gateway: &Gateway, request: &Request) -> Result<Response
         limit,
     };
     let found = gateway.options.meter.usage(request.principal.account(), &query).await;
-    let (usage, token) = found.map_err(Error::internal)?;
+    let (usage, token) = found?;
     Ok(response::json(StatusCode::OK, &dto::UsagePage { usage, token }))
 }

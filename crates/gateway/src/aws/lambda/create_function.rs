@@ -18,7 +18,6 @@ use dayfly_types::{
     function::{LastUpdate, LoggingConfig, State},
 };
 use http::StatusCode;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 pub async fn create_function(gateway: &Gateway, request: Request) -> Result<Response, Error> {
@@ -50,10 +49,7 @@ pub async fn create_function(gateway: &Gateway, request: Request) -> Result<Resp
     validate::tags(&tags, tags.len(), &options.limits)?;
     let change = Change::of(dto, gateway)?;
 
-    let hashed = zip.clone();
-    let sha256 = offload(zip.len(), move || hex::encode(Sha256::digest(&hashed))).await;
-    let code = CodeReference { sha256, size_bytes: zip.len() as u64 };
-    let mut function = defaults(arn, code, gateway);
+    let mut function = defaults(arn, gateway);
     function.tags = tags;
     function.architecture = architecture.unwrap_or(function.architecture);
     change.apply(&mut function);
@@ -99,7 +95,7 @@ fn package(code: CodeRequest) -> Result<Bytes, Error> {
 }
 
 /// A function before the request's fields are applied; AWS's defaults.
-fn defaults(arn: FunctionArn, code: CodeReference, gateway: &Gateway) -> FunctionConfiguration {
+fn defaults(arn: FunctionArn, gateway: &Gateway) -> FunctionConfiguration {
     let group = format!("/aws/lambda/{}", arn.name);
     FunctionConfiguration {
         arn,
@@ -115,8 +111,9 @@ fn defaults(arn: FunctionArn, code: CodeReference, gateway: &Gateway) -> Functio
         architecture: validate::host_architecture().to_owned(),
         tags: BTreeMap::new(),
         logging: LoggingConfig { format: "Text".to_owned(), application_level: None, system_level: None, group },
-        code,
-        revision_id: uuid::Uuid::new_v4().to_string(),
+        // Code, revision and state are the registry's to set.
+        code: CodeReference { sha256: String::new(), size_bytes: 0 },
+        revision_id: String::new(),
         last_modified: gateway.options.clock.now(),
         state: State::Pending,
         last_update: LastUpdate::Successful,

@@ -112,7 +112,7 @@ pub async fn filter_log_events(gateway: &Gateway, request: &Request) -> Result<R
 async fn events(gateway: &Gateway, request: &Request, group: &str, query: &EventQuery) -> Result<EventPage, Error> {
     let account = request.principal.account();
     let page = gateway.options.meter.log_events(account, &request.region, group, query).await;
-    page.map_err(Error::internal)?.ok_or_else(no_group)
+    page?.ok_or_else(no_group)
 }
 
 async fn streams(gateway: &Gateway, request: &Request, group: &str, prefix: &str) -> Result<Vec<String>, Error> {
