@@ -7,14 +7,21 @@ use crate::{
     keys::{self, LOG, LOG_GROUPS, LOG_STREAMS},
     logs,
 };
-use dayfly_store::{Batch, Error};
+use dayfly_store::{Batch, Error, Row};
 use dayfly_types::Timestamp;
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Weak, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 /// Time between two rounds.
 const ROUND: Duration = Duration::from_secs(5);
 /// Rows written or removed by one commit.
 const BATCH_ROWS: usize = 500;
+/// Chunks of a group that are looked at ahead.
+const AHEAD_ROWS: usize = 64;
 /// Chunks that one round removes at most.
 const ROUND_ROWS_MAX: usize = 20_000;
 /// How far the store's row of a stream may be from its events after a crash: more than the longest call.
@@ -30,6 +37,26 @@ pub(crate) async fn run(meter: Weak<Meter>) {
             Err(Error::Closed) => return,
             Err(error) => tracing::error!(%error, "the log catalogue could not be kept"),
         }
+    }
+}
+
+/// The oldest chunks of a group, which are removed next. Ordered by the first of them.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Oldest {
+    chunks: VecDeque<OldChunk>,
+    key: Arc<[u8]>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct OldChunk {
+    at_us: i64,
+    bytes: u64,
+    key: Vec<u8>,
+}
+
+impl Oldest {
+    fn first_us(&self) -> i64 {
+        self.chunks.front().map_or(i64::MAX, |chunk| chunk.at_us)
     }
 }
 
@@ -59,46 +86,62 @@ impl Meter {
     /// Drops the oldest chunks until a twentieth of the bound is free, so that not every call has to make room.
     async fn trim(&self) -> Result<(), Error> {
         let goal = self.log_bytes_max - self.log_bytes_max / 20;
+        // Every group's oldest chunks, the oldest of all on top.
         let mut oldest = BinaryHeap::new();
         for group in self.catalog.groups() {
-            if let Some(time_us) = self.oldest(&group).await? {
-                oldest.push(Reverse((time_us, group)));
+            match self.oldest(Arc::from(group.as_slice()), &[]).await? {
+                Some(found) => oldest.push(found),
+                // Whatever a crash left of its count, it has nothing.
+                None => self.catalog.shrink(&group, u64::MAX),
             }
         }
+        let mut kept_from: HashMap<Arc<[u8]>, i64> = HashMap::new();
         let mut removed = 0;
         while removed < ROUND_ROWS_MAX && self.catalog.bytes() > goal {
-            let Some(Reverse((_, group))) = oldest.pop() else { break };
-            // From this group only what is older than the oldest of the others.
-            let to = match oldest.peek() {
-                Some(Reverse((next_us, _))) => [group.as_slice(), &keys::time(next_us.saturating_add(1))].concat(),
-                None => keys::after_prefix(&group),
-            };
-            let rows = self.store.tables.scan(LOG, &group, &to, BATCH_ROWS, false).await?;
-            let mut batch = Batch::new();
-            let mut bytes = 0;
-            for row in rows {
-                if self.catalog.bytes().saturating_sub(bytes) <= goal {
-                    break;
+            let (mut batch, mut sizes, mut excess) = (Batch::new(), Vec::new(), self.catalog.bytes() - goal);
+            while excess > 0 && batch.writes.len() < BATCH_ROWS {
+                let Some(Reverse(mut group)) = oldest.pop() else { break };
+                let Some(chunk) = group.chunks.pop_front() else { continue };
+                excess = excess.saturating_sub(chunk.bytes);
+                sizes.push((group.key.clone(), chunk.bytes));
+                if group.chunks.is_empty() {
+                    oldest.extend(self.oldest(group.key.clone(), &chunk.key).await?);
+                    kept_from.insert(group.key, i64::MAX);
+                } else {
+                    oldest.push(Reverse(group));
                 }
-                bytes += logs::row_bytes(&row);
-                removed += 1;
-                batch = batch.delete(LOG, row.key);
+                batch = batch.delete(LOG, chunk.key);
             }
+            if batch.writes.is_empty() {
+                break;
+            }
+            removed += batch.writes.len();
             self.store.tables.commit(batch).await?;
-            self.catalog.shrink(&group, bytes);
-            let kept_from_us = self.oldest(&group).await?;
-            self.drop_streams(&group, kept_from_us.unwrap_or(i64::MAX)).await?;
-            if let Some(time_us) = kept_from_us {
-                oldest.push(Reverse((time_us, group)));
+            for (group, bytes) in sizes {
+                self.catalog.shrink(&group, bytes);
+                kept_from.entry(group).or_insert(i64::MAX);
             }
+        }
+        for Reverse(group) in oldest {
+            kept_from.entry(group.key.clone()).and_modify(|time_us| *time_us = group.first_us());
+        }
+        for (group, time_us) in kept_from {
+            self.drop_streams(&group, time_us).await?;
         }
         tracing::info!(chunks = removed, "dropped the oldest log events");
         Ok(())
     }
 
-    async fn oldest(&self, group: &[u8]) -> Result<Option<i64>, Error> {
-        let rows = self.store.tables.scan(LOG, group, &keys::after_prefix(group), 1, false).await?;
-        Ok(rows.first().and_then(|row| logs::chunk_time(&row.key, group.len())))
+    /// The oldest chunks of a group after the key `after`; none when there are none.
+    async fn oldest(&self, group: Arc<[u8]>, after: &[u8]) -> Result<Option<Reverse<Oldest>>, Error> {
+        let from = if after.is_empty() { group.to_vec() } else { [after, &[0]].concat() };
+        let rows = self.store.tables.scan(LOG, &from, &keys::after_prefix(&group), AHEAD_ROWS, false).await?;
+        let chunk = |row: Row| {
+            let at_us = logs::chunk_time(&row.key, group.len()).unwrap_or(i64::MIN);
+            OldChunk { at_us, bytes: logs::row_bytes(&row), key: row.key.to_vec() }
+        };
+        let chunks: VecDeque<OldChunk> = rows.into_iter().map(chunk).collect();
+        Ok((!chunks.is_empty()).then_some(Reverse(Oldest { chunks, key: group })))
     }
 
     /// Removes the rows of streams that this process has not seen and whose events are gone. Streams are named by

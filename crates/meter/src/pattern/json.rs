@@ -5,6 +5,9 @@
 use super::{PatternError, quoted_text};
 use serde_json::Value;
 
+/// Parentheses that may be open at once: the parser calls itself for each.
+const DEPTH_MAX: usize = 32;
+
 #[derive(Debug)]
 pub(crate) enum Expression {
     And(Vec<Expression>),
@@ -97,7 +100,7 @@ fn wildcard(pattern: &str, text: &str) -> bool {
 
 /// Parses a pattern that begins with a brace.
 pub(super) fn parse(text: &str) -> Result<Expression, PatternError> {
-    let mut parser = Parser { text, rest: text };
+    let mut parser = Parser { text, rest: text, depth: 0 };
     parser.expect("{", "{")?;
     let expression = parser.any()?;
     parser.expect("}", "&&, || or }")?;
@@ -107,6 +110,8 @@ pub(super) fn parse(text: &str) -> Result<Expression, PatternError> {
 struct Parser<'a> {
     text: &'a str,
     rest: &'a str,
+    /// Parentheses that are open.
+    depth: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -128,8 +133,13 @@ impl<'a> Parser<'a> {
 
     fn one(&mut self) -> Result<Expression, PatternError> {
         if self.take("(") {
+            self.depth += 1;
+            if self.depth > DEPTH_MAX {
+                return Err(self.wrong("fewer open parentheses"));
+            }
             let inner = self.any()?;
             self.expect(")", "&&, || or )")?;
+            self.depth -= 1;
             return Ok(inner);
         }
         self.expect("$", "$ or (")?;
@@ -312,8 +322,8 @@ mod tests {
             assert_eq!(parse(pattern).err(), Some(PatternError::Syntax { expected, position }), "{pattern}");
         }
         assert_eq!(parse("{ $.a[*] = 1 }").err(), Some(PatternError::Unsupported("[*]")));
-        // Deep nesting within the length that a pattern may have does not exhaust the stack.
-        assert!(parse(&format!("{{{}", "(".repeat(1_023))).is_err());
+        let deep = PatternError::Syntax { expected: "fewer open parentheses", position: 34 };
+        assert_eq!(parse(&format!("{{{}", "(".repeat(1_023))).err(), Some(deep));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod json;
 use std::borrow::Cow;
 use thiserror::Error;
 
-/// Longest pattern, as CloudWatch has it. Bounds the parser's recursion too.
+/// Longest pattern, as CloudWatch has it.
 const PATTERN_BYTES_MAX: usize = 1_024;
 
 /// Why a pattern cannot be used. The gateway answers `InvalidParameterException`.

@@ -1,14 +1,15 @@
 //! What tables and queues share: the database, the way to the writer thread, who watches.
 
 use super::{
+    file::File,
     leases::Leases,
     writer::{self, Request, Work},
 };
 use crate::{Change, Error};
-use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableError};
+use redb::{ReadOnlyTable, ReadTransaction, TableError};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -28,8 +29,7 @@ pub(super) struct Engine {
 
 /// What the callers and the writer thread both use.
 pub(super) struct Shared {
-    /// `None` once closed. Callers hold the lock for one read only; the writer thread for one commit.
-    database: RwLock<Option<Arc<Database>>>,
+    pub file: File,
     leases: Mutex<Leases>,
     watchers: Mutex<HashMap<String, broadcast::Sender<Change>>>,
 }
@@ -37,12 +37,8 @@ pub(super) struct Shared {
 pub(super) type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 impl Engine {
-    pub fn start(database: Database) -> Result<Self, Error> {
-        let shared = Arc::new(Shared {
-            database: RwLock::new(Some(Arc::new(database))),
-            leases: Mutex::default(),
-            watchers: Mutex::default(),
-        });
+    pub fn start(file: File) -> Result<Self, Error> {
+        let shared = Arc::new(Shared { file, leases: Mutex::default(), watchers: Mutex::default() });
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -86,18 +82,9 @@ impl Drop for Engine {
 }
 
 impl Shared {
-    pub fn database(&self) -> Result<Arc<Database>, Error> {
-        self.database.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Error::Closed)
-    }
-
     /// A snapshot for reading.
     pub fn read(&self) -> Result<ReadTransaction, Error> {
-        self.database()?.begin_read().map_err(super::format::engine)
-    }
-
-    /// The last act of the writer thread.
-    pub fn close(&self) {
-        drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
+        self.file.database()?.snapshot()
     }
 
     pub fn leases(&self) -> MutexGuard<'_, Leases> {

@@ -1,9 +1,10 @@
 //! Names, keys and values inside the redb file, and the version of that format. The prose is `docs/store-format.md`.
 
+use super::file::File;
 use crate::Error;
 use bytes::Bytes;
 use dayfly_types::Timestamp;
-use redb::{Database, ReadableDatabase, TableDefinition, TableError};
+use redb::{TableDefinition, TableError};
 
 /// The format that this program writes. A higher number in the file means a newer program wrote it.
 pub(super) const VERSION: u64 = 1;
@@ -84,8 +85,9 @@ pub(super) fn engine(error: impl Into<redb::Error>) -> Error {
 }
 
 /// Writes the format's version into a new file, and refuses a file of a newer format.
-pub(super) fn check(database: &Database) -> Result<(), Error> {
-    let found = match database.begin_read().map_err(engine)?.open_table(META) {
+pub(super) fn check(file: &File) -> Result<(), Error> {
+    let database = file.database()?;
+    let found = match database.snapshot()?.open_table(META) {
         Ok(meta) => meta.get(META_FORMAT).map_err(engine)?.map(|value| decode_number(value.value())).transpose()?,
         Err(TableError::TableDoesNotExist(_)) => None,
         Err(other) => return Err(engine(other)),
@@ -94,7 +96,7 @@ pub(super) fn check(database: &Database) -> Result<(), Error> {
         Some(VERSION) => Ok(()),
         Some(found) => Err(Error::Format { found, known: VERSION }),
         None => {
-            let transaction = database.begin_write().map_err(engine)?;
+            let transaction = database.begin_write()?;
             {
                 let mut meta = transaction.open_table(META).map_err(engine)?;
                 meta.insert(META_FORMAT, VERSION.to_be_bytes().as_slice()).map_err(engine)?;

@@ -8,6 +8,7 @@
 
 mod blobs;
 mod engine;
+mod file;
 mod format;
 mod leases;
 mod queues;
@@ -19,28 +20,29 @@ mod writer;
 mod crash_tests;
 
 use crate::{Error, Store};
+use redb::backends::FileBackend;
 use std::{fs, path::Path, sync::Arc};
-
-/// Memory that redb may use for pages, read and written.
-const CACHE_BYTES: usize = 64 << 20;
 
 /// Opens the store in `dir`; makes both when they are not there. Starts the writer thread. One process at a time: a
 /// second one gets `Error::InUse`. After a crash the engine checks its file first, which takes time in proportion to it.
 pub fn open(dir: &Path) -> Result<Store, Error> {
     fs::create_dir_all(dir).map_err(|error| Error::Engine(format!("cannot create {}: {error}", dir.display())))?;
-    let database = redb::Builder::new().set_cache_size(CACHE_BYTES).create(dir.join("store.redb")).map_err(
-        |error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => Error::InUse { path: dir.to_owned() },
-            other => Error::Engine(format!("cannot open {}: {other}", dir.join("store.redb").display())),
-        },
-    )?;
-    open_over(database, dir)
+    let path = dir.join("store.redb");
+    let source = move || -> Result<Box<dyn redb::StorageBackend>, redb::DatabaseError> {
+        let file = fs::File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+        Ok(Box::new(FileBackend::new(file)?))
+    };
+    open_over(Box::new(source), dir)
 }
 
-/// The store over an open database, with its blobs in `dir`. Only who holds the database's lock may clean the blobs.
-fn open_over(database: redb::Database, dir: &Path) -> Result<Store, Error> {
-    format::check(&database)?;
-    let engine = Arc::new(engine::Engine::start(database)?);
+/// The store over `source`, with its blobs in `dir`. Only who holds the lock on the source may clean the blobs.
+fn open_over(source: file::Source, dir: &Path) -> Result<Store, Error> {
+    let file = file::File::open(source).map_err(|error| match error {
+        redb::DatabaseError::DatabaseAlreadyOpen => Error::InUse { path: dir.to_owned() },
+        other => Error::Engine(format!("cannot open the store in {}: {other}", dir.display())),
+    })?;
+    format::check(&file)?;
+    let engine = Arc::new(engine::Engine::start(file)?);
     let blobs = Arc::new(blobs::Files::open(&dir.join("blobs"))?);
     sync_directory(dir)?;
     Ok(Store { tables: engine.clone(), queues: engine, blobs })

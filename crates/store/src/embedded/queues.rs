@@ -9,7 +9,7 @@ use crate::{Batch, Error, Lease, Queues};
 use async_trait::async_trait;
 use bytes::Bytes;
 use dayfly_types::Timestamp;
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 
 #[async_trait]
 impl Queues for Engine {
@@ -20,10 +20,9 @@ impl Queues for Engine {
 
     async fn lease(&self, queue: &str, now: Timestamp, until: Timestamp, limit: usize) -> Result<Vec<Lease>, Error> {
         let (now_us, until_us) = (now.as_microsecond(), until.as_microsecond());
-        let database = self.shared.database()?;
         // The snapshot is taken under the lock: a message added after it lowers the floor after us, so none is missed.
         let mut leases = self.shared.leases();
-        let snapshot = database.begin_read().map_err(engine)?;
+        let snapshot = self.shared.read()?;
         let Some(messages) = rows(&snapshot, &queue_name(queue))? else { return Ok(Vec::new()) };
         let mut taken = Vec::new();
         leases.queue(queue).expire(now_us);
@@ -55,9 +54,8 @@ impl Queues for Engine {
     }
 
     async fn next_visible(&self, queue: &str) -> Result<Option<Timestamp>, Error> {
-        let database = self.shared.database()?;
         let mut leases = self.shared.leases();
-        let snapshot = database.begin_read().map_err(engine)?;
+        let snapshot = self.shared.read()?;
         let Some(messages) = rows(&snapshot, &queue_name(queue))? else { return Ok(None) };
         let leases = leases.queue(queue);
         let mut earliest_us = leases.first_end_us();

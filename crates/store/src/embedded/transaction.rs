@@ -39,6 +39,7 @@ pub(super) fn commit(shared: &Shared, works: Vec<Work>) -> Vec<Result<(), Error>
                 Error::Engine(text) => text,
                 other => other.to_string(),
             };
+            shared.file.failed(&text);
             tracing::error!(writes = count, error = text, "a commit failed");
             (0..count).map(|_| Err(Error::Engine(text.clone()))).collect()
         }
@@ -51,8 +52,9 @@ fn apply(
     results: &mut Vec<Result<(), Error>>,
     effects: &mut Vec<Effect>,
 ) -> Result<(), Error> {
-    let database = shared.database()?;
-    let transaction = database.begin_write().map_err(engine)?;
+    shared.file.recover();
+    let database = shared.file.database()?;
+    let transaction = database.begin_write()?;
     let mut open = Open::new(shared, &transaction, effects)?;
     for work in works {
         match open.apply(work) {

@@ -70,5 +70,5 @@ pub(super) fn run(shared: &Shared, mut requests: mpsc::Receiver<Request>) {
             let _ = reply.send(result);
         }
     }
-    shared.close();
+    shared.file.close();
 }

@@ -88,7 +88,7 @@ async fn nothing_acknowledged_is_lost_by_kill() {
     let mut said = Vec::new();
     for round in 0..ROUNDS {
         // Not at regular moments: the low digits of the clock are as good a die as any here.
-        let die = u64::from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos() / 1_000 % 250);
+        let die = u64::from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_micros() % 250);
         said.extend(run_and_kill(dir.path(), Duration::from_millis(80 + 20 * round + die)));
     }
     let store = embedded::open(dir.path()).unwrap();
