@@ -1,14 +1,36 @@
 //! Runs calls: a pool of zygotes and spares per function version, and the code cache. Called by the scheduler; knows
 //! nothing of HTTP or of the store.
+//!
+//! Way of a call: `Handle::call` → a slot → `pool` (a spare, a clone or a boot) → `instance` (event in, answer out).
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
-use bytes::Bytes;
+use dayfly_sandbox::cgroup::{self, Cgroup, Cgroups};
 use dayfly_types::{
-    FunctionConfiguration, Invocation, InvokeError, Limits, LogSink, Outcome, Runtime, credentials::Credentials,
+    FunctionConfiguration, FunctionError, Invocation, InvokeError, Limits, LogSink, Outcome, Qualifier, Runtime,
+    Timestamp, Usage, UsageStatus, credentials::Credentials,
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::oneshot, task::JoinSet, time::Instant};
+use tracing::Instrument;
 
 pub mod code;
 pub mod interpreters;
+
+mod instance;
+mod log_pipe;
+mod pool;
+mod report;
+mod slots;
+mod spec;
 
 /// How a worker is set up.
 pub struct Options {
@@ -22,11 +44,32 @@ pub struct Options {
     pub credentials: Arc<dyn Fn(&FunctionConfiguration) -> Credentials + Send + Sync>,
     /// Takes the listener of each new sandbox network: loopback inside reaches only this.
     pub endpoint: Arc<dyn Fn(std::net::TcpListener) + Send + Sync>,
+    /// A zygote that has not been used for so long ends.
+    pub zygote_idle: Duration,
 }
 
 /// The worker. Cheap to clone.
 #[derive(Clone)]
-pub struct Handle {}
+pub struct Handle {
+    shared: Arc<Shared>,
+    slots: slots::Slots,
+    interpreters: Arc<Vec<interpreters::Interpreter>>,
+    code: code::Cache,
+    /// Actors by revision id.
+    versions: Arc<Mutex<HashMap<String, pool::VersionHandle>>>,
+    draining: Arc<AtomicBool>,
+}
+
+/// What all versions share.
+struct Shared {
+    options: Options,
+    sandbox: spec::Shared,
+    cgroups: Cgroups,
+    /// This program, which is also the launcher.
+    binary: PathBuf,
+    numbers: AtomicU64,
+    endings: Arc<Endings>,
+}
 
 /// One call for `Handle::call`.
 pub struct Call {
@@ -38,39 +81,11 @@ pub struct Call {
     pub attempt: u32,
     /// Whether `Outcome::log_tail` is wanted.
     pub want_log_tail: bool,
+    /// Gets the outcome as soon as the function has answered, before the instance is torn down and its log is complete.
+    /// Not used when the log tail is wanted, nor for calls that fail in other ways than by an answer.
+    pub early: Option<oneshot::Sender<Outcome>>,
     /// Takes the function's log lines as they come. All of them, REPORT included, have been handed over when the call returns.
     pub logs: Arc<dyn LogSink>,
-}
-
-impl Handle {
-    /// Starts a worker; reaps what an earlier server with the same id left behind.
-    pub async fn start(_options: Options) -> Result<Self, Error> {
-        Ok(Self {})
-    }
-
-    /// Runtimes whose interpreter was found on this machine.
-    pub fn runtimes(&self) -> Vec<Runtime> {
-        Vec::new()
-    }
-
-    /// Unpacks and byte-compiles the package at `zip` (SHA-256 `sha256`, hexadecimal) for `runtime`, unless that is
-    /// done already.
-    pub async fn publish(&self, _sha256: &str, _zip: PathBuf, _runtime: Runtime) -> Result<(), code::Error> {
-        Ok(())
-    }
-
-    /// Runs one call in a fresh instance: takes a spare, or clones, or boots.
-    pub async fn call(&self, call: Call) -> Result<Outcome, InvokeError> {
-        let _ = call;
-        Err(InvokeError::ShuttingDown)
-    }
-
-    /// Ends zygotes and spares of a function version that will not be called again (updated or deleted);
-    /// calls in flight finish. `revision_id` is the configuration's.
-    pub fn retire(&self, _revision_id: &str) {}
-
-    /// No new calls; waits for the running ones until `deadline` has passed, kills the rest, and leaves nothing behind.
-    pub async fn drain(&self, _deadline: Duration) {}
 }
 
 /// Why a worker does not start.
@@ -78,7 +93,7 @@ impl Handle {
 pub enum Error {
     /// The machine lacks something; `dayfly doctor` tells more.
     #[error("this machine cannot run sandboxes: {0}")]
-    Machine(String),
+    Machine(#[from] cgroup::Error),
     /// A file operation failed.
     #[error("{path}: {source}")]
     File {
@@ -89,5 +104,247 @@ pub enum Error {
     },
 }
 
-#[allow(dead_code)]
-fn unused(_: Bytes) {}
+impl Handle {
+    /// Starts a worker; reaps what an earlier server with the same id left behind.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        let file_error = |path: PathBuf| move |source| Error::File { path, source };
+        let binary = std::env::current_exe().map_err(file_error("/proc/self/exe".into()))?;
+        let cgroups = Cgroups::open(&options.server_id)?;
+        let sandbox = spec::Shared::prepare(&options.folder).map_err(file_error(options.folder.clone()))?;
+        let code = code::Cache::open(&options.folder.join("code"), &options.limits)
+            .map_err(file_error(options.folder.clone()))?;
+        let interpreters = tokio::task::spawn_blocking(|| interpreters::find(&[])).await.unwrap_or_default();
+        let shared = Shared {
+            options,
+            sandbox,
+            cgroups,
+            binary,
+            numbers: AtomicU64::new(1),
+            endings: Arc::default(),
+        };
+        let handle = Self {
+            shared: Arc::new(shared),
+            slots: slots::Slots::of_machine(),
+            interpreters: Arc::new(interpreters),
+            code,
+            versions: Arc::default(),
+            draining: Arc::default(),
+        };
+        tokio::spawn(relieve(Arc::downgrade(&handle.versions)));
+        Ok(handle)
+    }
+
+    /// Runtimes whose interpreter was found on this machine.
+    pub fn runtimes(&self) -> Vec<Runtime> {
+        self.interpreters.iter().map(|interpreter| interpreter.runtime).collect()
+    }
+
+    /// Unpacks and byte-compiles the package at `zip` (SHA-256 `sha256`, hexadecimal) for `runtime`, unless that is
+    /// done already.
+    pub async fn publish(&self, sha256: &str, zip: PathBuf, runtime: Runtime) -> Result<(), code::Error> {
+        let interpreter = self.interpreter(runtime).ok_or_else(|| {
+            code::Error::Io(std::io::Error::other(format!("there is no interpreter for {runtime} on this machine")))
+        })?;
+        self.code.publish(sha256, &zip, interpreter).await.map(|_| ())
+    }
+
+    /// Runs one call in a fresh instance: takes a spare, or clones, or boots.
+    pub async fn call(&self, call: Call) -> Result<Outcome, InvokeError> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(InvokeError::ShuttingDown);
+        }
+        let _slot = self.slots.take(call.function.memory_mb).await?;
+        // A version that is being retired while we ask for an instance is asked for anew, once.
+        for last in [false, true] {
+            let version = self.version(&call.function)?;
+            let take = version.take(call.logs.clone()).instrument(tracing::debug_span!("worker.take"));
+            match take.await {
+                Ok(taken) => return Ok(instance::run(call, taken).instrument(tracing::debug_span!("worker.call")).await),
+                Err(pool::Refusal::Init { error_type, body, init_us, status, pays, stream }) => {
+                    return Ok(init_failure(&call, error_type, body, init_us, status, pays, &stream));
+                }
+                Err(pool::Refusal::Internal(reason)) => return Err(InvokeError::Internal(reason)),
+                Err(pool::Refusal::Retired) if last => {}
+                Err(pool::Refusal::Retired) => self.forget(&call.function.revision_id),
+            }
+        }
+        Err(InvokeError::ShuttingDown)
+    }
+
+    /// Ends zygotes and spares of a function version that will not be called again (updated or deleted);
+    /// calls in flight finish. `revision_id` is the configuration's.
+    pub fn retire(&self, revision_id: &str) {
+        if let Some(version) = self.versions().remove(revision_id) {
+            version.retire();
+        }
+    }
+
+    /// No new calls; waits for the running ones until `deadline` has passed, kills the rest, and leaves nothing behind.
+    pub async fn drain(&self, deadline: Duration) {
+        self.draining.store(true, Ordering::Relaxed);
+        let versions: Vec<_> = self.versions().drain().map(|(_, version)| version).collect();
+        for version in &versions {
+            version.retire();
+        }
+        let until = Instant::now() + deadline;
+        for version in &versions {
+            if tokio::time::timeout_at(until, version.gone()).await.is_err() {
+                version.give_up();
+                let _ = tokio::time::timeout(Duration::from_secs(10), version.gone()).await;
+            }
+        }
+        self.shared.endings.join().await;
+        let cgroups = self.shared.cgroups.clone();
+        let _ = tokio::task::spawn_blocking(move || cgroups.remove()).await;
+    }
+
+    fn interpreter(&self, runtime: Runtime) -> Option<&interpreters::Interpreter> {
+        self.interpreters.iter().find(|interpreter| interpreter.runtime == runtime)
+    }
+
+    fn versions(&self) -> std::sync::MutexGuard<'_, HashMap<String, pool::VersionHandle>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self, revision_id: &str) {
+        let mut versions = self.versions();
+        if versions.get(revision_id).is_some_and(pool::VersionHandle::ended) {
+            versions.remove(revision_id);
+        }
+    }
+
+    fn version(&self, function: &Arc<FunctionConfiguration>) -> Result<pool::VersionHandle, InvokeError> {
+        let mut versions = self.versions();
+        if let Some(version) = versions.get(&function.revision_id) {
+            return Ok(version.clone());
+        }
+        let interpreter = self.interpreter(function.runtime).cloned().ok_or_else(|| {
+            InvokeError::NotReady(format!("there is no interpreter for {} on this machine", function.runtime))
+        })?;
+        let code = self
+            .code
+            .path_of(&function.code.sha256, function.runtime)
+            .ok_or_else(|| InvokeError::NotReady("its code is not unpacked here".to_owned()))?;
+        let recipe = pool::Recipe { function: function.clone(), interpreter, code };
+        let version = pool::start(self.shared.clone(), recipe);
+        versions.insert(function.revision_id.clone(), version.clone());
+        Ok(version)
+    }
+}
+
+/// The outcome of a call whose init failed.
+fn init_failure(
+    call: &Call,
+    error_type: String,
+    body: bytes::Bytes,
+    init_us: u64,
+    status: UsageStatus,
+    pays: bool,
+    stream: &str,
+) -> Outcome {
+    let function = &call.function;
+    let request_id = call.invocation.request_id;
+    let duration_us = if pays { init_us } else { 0 };
+    let usage = Usage {
+        request_id,
+        function: function.arn.qualified(Qualifier::Latest),
+        instance_id: uuid::Uuid::new_v4().simple().to_string(),
+        log_stream: stream.to_owned(),
+        attempt: call.attempt,
+        started_at: Timestamp::now(),
+        duration_us,
+        billed_ms: if pays { report::billed_ms(duration_us) } else { 0 },
+        memory_mb: function.memory_mb,
+        memory_peak_bytes: 0,
+        cpu_us: 0,
+        init_us: None,
+        restore_us: None,
+        ephemeral_storage_mb: function.ephemeral_storage_mb,
+        status,
+        tags: function.tags.clone(),
+    };
+    let mut lines = instance::Lines::new(call, stream);
+    lines.platform(report::start(request_id, "$LATEST"));
+    let payload = if status == UsageStatus::Timeout {
+        let (body, text) = report::timed_out(request_id, function.timeout_s);
+        lines.platform(text);
+        body.into()
+    } else {
+        report::with_request_id(&body, request_id)
+    };
+    lines.platform(report::end(request_id));
+    lines.platform(report::report(&usage));
+    Outcome {
+        executed_version: "$LATEST".to_owned(),
+        result: Err(FunctionError { error_type, payload }),
+        usage,
+        log_tail: lines.into_tail(),
+    }
+}
+
+/// Lets idle zygotes go while the machine is short of memory.
+async fn relieve(versions: std::sync::Weak<Mutex<HashMap<String, pool::VersionHandle>>>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let Some(versions) = versions.upgrade() else { return };
+        let versions = versions.lock().unwrap_or_else(PoisonError::into_inner);
+        if !versions.is_empty() && short_of_memory() {
+            versions.values().for_each(pool::VersionHandle::evict_if_idle);
+        }
+    }
+}
+
+/// Less than a twentieth of the machine's memory can be had.
+fn short_of_memory() -> bool {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let field = |name: &str| -> Option<u64> {
+        text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+    };
+    matches!((field("MemTotal:"), field("MemAvailable:")), (Some(total), Some(available)) if available < total / 20)
+}
+
+impl Shared {
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Removes a cgroup once its last process is gone, without making anybody wait.
+    fn bury(self: &Arc<Self>, cgroup: Cgroup) {
+        if !cgroup.remove() {
+            let shared = self.clone();
+            self.endings.spawn(async move { shared.bury_now(cgroup).await });
+        }
+    }
+
+    /// Removes a cgroup, waiting for its last process. What stays is removed at the end of the drain.
+    async fn bury_now(&self, cgroup: Cgroup) {
+        for _ in 0..400 {
+            if cgroup.remove() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Clean-up under way, so that a drain can wait for it.
+#[derive(Default)]
+struct Endings(Mutex<JoinSet<()>>);
+
+impl Endings {
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(work);
+    }
+
+    async fn join(&self) {
+        loop {
+            let mut tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+            if tasks.is_empty() {
+                return;
+            }
+            while tasks.join_next().await.is_some() {}
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! Limits and accounts of instances, in cgroups of version 2 where the machine has it, else of version 1.
+//!
+//! The server makes and removes the folders and reads the accounts; the launcher only writes process ids into
+//! `cgroup.procs` files that the server has opened for it (the kernel checks the opener's rights). Layout below the
+//! server's own place: `dayfly-SERVER/NAME`, one `NAME` per zygote and per instance.
+
+use serde::Serialize;
+use std::{
+    fs, io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Period of the CPU quota in microseconds, the kernel's default.
+const CPU_PERIOD_US: u64 = 100_000;
+/// Prefix of the folders of all servers on this machine.
+const PREFIX: &str = "dayfly-";
+
+/// Which generation of cgroups is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Generation {
+    /// Unified.
+    V2,
+    /// One hierarchy per controller.
+    V1,
+}
+
+/// The server's place in the cgroup hierarchies.
+#[derive(Debug, Clone)]
+pub struct Cgroups {
+    generation: Generation,
+    /// Folder `dayfly-SERVER` with memory, CPU and account controllers. Version 2: one folder.
+    memory: PathBuf,
+    cpu: PathBuf,
+    account: PathBuf,
+}
+
+/// Limits of one cgroup.
+#[derive(Debug, Clone, Copy)]
+pub struct CgroupLimits {
+    /// Memory, with what the kernel keeps for the processes.
+    pub memory_bytes: u64,
+    /// CPU time per second of wall time, in thousandths of one CPU; `None` for no quota.
+    pub cpu_millis: Option<u64>,
+    /// Processes and threads (only version 2; elsewhere rlimits hold).
+    pub processes: u64,
+}
+
+/// One cgroup: of a zygote or of an instance. Dropping it leaves it in place: call `remove`.
+#[derive(Debug)]
+pub struct Cgroup {
+    generation: Generation,
+    memory: PathBuf,
+    cpu: PathBuf,
+    account: PathBuf,
+}
+
+/// What a cgroup has used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct CgroupUsage {
+    /// Highest memory use in bytes.
+    pub memory_peak_bytes: u64,
+    /// User and system CPU time in microseconds.
+    pub cpu_us: u64,
+    /// Processes that the kernel killed for want of memory.
+    pub out_of_memory_kills: u64,
+}
+
+/// Why there are no cgroups to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The machine has none, or none that this user may write.
+    #[error(
+        "no writable cgroup with the {controllers} controller(s): as an ordinary user start the server with \
+         `systemd-run --user --scope -p Delegate=yes dayfly serve`"
+    )]
+    NotDelegated {
+        /// What is missing.
+        controllers: String,
+    },
+    /// A file of the cgroup file system could not be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn file_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::File { path, source }
+}
+
+fn write(path: &Path, value: impl ToString) -> Result<(), Error> {
+    fs::write(path, value.to_string()).map_err(file_error(path))
+}
+
+fn number_in(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The number after `key` in a file of `key number` lines.
+fn number_of(path: &Path, key: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+}
+
+impl Cgroups {
+    /// Finds the machine's cgroups and makes this server's folder. What an earlier server with the same id left is removed.
+    pub fn open(server_id: &str) -> Result<Self, Error> {
+        let found = Self::find(server_id)?;
+        for folder in found.folders() {
+            fs::create_dir_all(folder).map_err(file_error(folder))?;
+        }
+        if found.generation == Generation::V2 {
+            enable_controllers(&found.memory)?;
+        }
+        found.remove_children();
+        Ok(found)
+    }
+
+    /// Where this server's cgroups are or would be. Makes nothing, but on version 2 moves the calling process into a
+    /// leaf if it has to: a cgroup with processes of its own cannot pass controllers on.
+    fn find(server_id: &str) -> Result<Self, Error> {
+        let name = format!("{PREFIX}{server_id}");
+        let mounts = fs::read_to_string("/proc/self/mounts").map_err(file_error(Path::new("/proc/self/mounts")))?;
+        let own = fs::read_to_string("/proc/self/cgroup").map_err(file_error(Path::new("/proc/self/cgroup")))?;
+        if let Some(folder) = find_v2(&mounts, &own)? {
+            let folder = folder.join(name);
+            return Ok(Self {
+                generation: Generation::V2,
+                memory: folder.clone(),
+                cpu: folder.clone(),
+                account: folder,
+            });
+        }
+        let mut missing = Vec::new();
+        let mut place = |controller: &'static str| {
+            let found = find_v1(&mounts, &own, controller);
+            if found.is_none() {
+                missing.push(controller);
+            }
+            found.unwrap_or_default().join(&name)
+        };
+        let (memory, cpu, account) = (place("memory"), place("cpu"), place("cpuacct"));
+        if missing.is_empty() {
+            Ok(Self { generation: Generation::V1, memory, cpu, account })
+        } else {
+            Err(Error::NotDelegated { controllers: missing.join(", ") })
+        }
+    }
+
+    /// Which generation this is.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Makes a cgroup with limits.
+    pub fn create(&self, name: &str, limits: &CgroupLimits) -> Result<Cgroup, Error> {
+        let cgroup = Cgroup {
+            generation: self.generation,
+            memory: self.memory.join(name),
+            cpu: self.cpu.join(name),
+            account: self.account.join(name),
+        };
+        for folder in cgroup.folders() {
+            fs::create_dir(folder).map_err(file_error(folder))?;
+        }
+        cgroup.limit(limits)?;
+        Ok(cgroup)
+    }
+
+    /// Kills what is left inside and removes this server's folders. For the end of a drain.
+    pub fn remove(&self) {
+        self.remove_children();
+        for folder in self.folders() {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    fn folders(&self) -> Vec<&Path> {
+        distinct([&self.memory, &self.cpu, &self.account])
+    }
+
+    fn remove_children(&self) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        for folder in self.folders() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    empty_and_remove(&entry.path(), deadline);
+                }
+            }
+        }
+    }
+}
+
+impl Cgroup {
+    /// Sets the limits; memory may be lowered or raised while processes run.
+    pub fn limit(&self, limits: &CgroupLimits) -> Result<(), Error> {
+        match self.generation {
+            Generation::V2 => {
+                write(&self.memory.join("memory.max"), limits.memory_bytes)?;
+                // Not there without swap: then there is nothing to limit.
+                let _ = write(&self.memory.join("memory.swap.max"), 0);
+                write(&self.memory.join("pids.max"), limits.processes)?;
+                if let Some(millis) = limits.cpu_millis {
+                    write(&self.cpu.join("cpu.max"), format!("{} {CPU_PERIOD_US}", quota_us(millis)))?;
+                }
+            }
+            Generation::V1 => {
+                write(&self.memory.join("memory.limit_in_bytes"), limits.memory_bytes)?;
+                let _ = write(&self.memory.join("memory.memsw.limit_in_bytes"), limits.memory_bytes);
+                if let Some(millis) = limits.cpu_millis {
+                    write(&self.cpu.join("cpu.cfs_period_us"), CPU_PERIOD_US)?;
+                    write(&self.cpu.join("cpu.cfs_quota_us"), quota_us(millis))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that a process is moved in through, opened for writing.
+    pub fn entrances(&self) -> Result<Vec<OwnedFd>, Error> {
+        self.folders()
+            .into_iter()
+            .map(|folder| {
+                let path = folder.join("cgroup.procs");
+                fs::OpenOptions::new().write(true).open(&path).map(OwnedFd::from).map_err(file_error(&path))
+            })
+            .collect()
+    }
+
+    /// What was used so far.
+    pub fn usage(&self) -> CgroupUsage {
+        match self.generation {
+            Generation::V2 => CgroupUsage {
+                // memory.peak came with Linux 5.19.
+                memory_peak_bytes: number_in(&self.memory.join("memory.peak"))
+                    .or_else(|| number_in(&self.memory.join("memory.current")))
+                    .unwrap_or(0),
+                cpu_us: number_of(&self.cpu.join("cpu.stat"), "usage_usec ").unwrap_or(0),
+                out_of_memory_kills: number_of(&self.memory.join("memory.events"), "oom_kill ").unwrap_or(0),
+            },
+            Generation::V1 => CgroupUsage {
+                memory_peak_bytes: number_in(&self.memory.join("memory.max_usage_in_bytes")).unwrap_or(0),
+                cpu_us: number_in(&self.account.join("cpuacct.usage")).unwrap_or(0) / 1000,
+                out_of_memory_kills: number_of(&self.memory.join("memory.oom_control"), "oom_kill ").unwrap_or(0),
+            },
+        }
+    }
+
+    /// Memory of processes and of files that exist only in memory, in bytes: what cannot be dropped like a page cache.
+    pub fn resident_bytes(&self) -> u64 {
+        let stat = self.memory.join("memory.stat");
+        let anonymous = match self.generation {
+            Generation::V2 => "anon ",
+            Generation::V1 => "rss ",
+        };
+        number_of(&stat, anonymous).unwrap_or(0) + number_of(&stat, "shmem ").unwrap_or(0)
+    }
+
+    /// Sets the memory limit anew.
+    pub fn set_memory(&self, memory_bytes: u64) -> Result<(), Error> {
+        match self.generation {
+            Generation::V2 => write(&self.memory.join("memory.max"), memory_bytes),
+            Generation::V1 => write(&self.memory.join("memory.limit_in_bytes"), memory_bytes),
+        }
+    }
+
+    /// Sets the accounts back to zero for another instance of the same function version, where the kernel can. False
+    /// where it cannot (version 2 keeps its peak), or where something was killed for want of memory.
+    pub fn recycle(&self) -> bool {
+        self.generation == Generation::V1
+            && self.usage().out_of_memory_kills == 0
+            && write(&self.memory.join("memory.max_usage_in_bytes"), 0).is_ok()
+            && write(&self.account.join("cpuacct.usage"), 0).is_ok()
+    }
+
+    /// Removes the cgroup. Its processes must have ended; the kernel may need a moment to notice, so a caller off the
+    /// path of calls tries again on `false`.
+    pub fn remove(&self) -> bool {
+        self.folders().into_iter().map(|folder| fs::remove_dir(folder).is_ok() || !folder.exists()).all(|gone| gone)
+    }
+
+    fn folders(&self) -> Vec<&Path> {
+        distinct([&self.memory, &self.cpu, &self.account])
+    }
+}
+
+fn quota_us(millis: u64) -> u64 {
+    // The kernel takes no less than a millisecond.
+    (millis * CPU_PERIOD_US / 1000).max(1000)
+}
+
+fn distinct(folders: [&PathBuf; 3]) -> Vec<&Path> {
+    let mut result: Vec<&Path> = folders.into_iter().map(PathBuf::as_path).collect();
+    result.dedup();
+    result
+}
+
+/// Kills what is in the cgroup at `folder` and removes it, trying until `deadline`.
+fn empty_and_remove(folder: &Path, deadline: Instant) {
+    loop {
+        if fs::write(folder.join("cgroup.kill"), "1").is_err() {
+            let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            for pid in processes.lines().filter_map(|line| line.parse().ok()).filter_map(rustix::process::Pid::from_raw) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        if fs::remove_dir(folder).is_ok() || !folder.exists() || Instant::now() > deadline {
+            return;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The version 2 folder to work below, if version 2 has the controllers that are needed.
+fn find_v2(mounts: &str, own: &str) -> Result<Option<PathBuf>, Error> {
+    let Some(mount) = mount_of(mounts, |kind, _| kind == "cgroup2") else { return Ok(None) };
+    let available = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+    if !["memory", "cpu", "pids"].iter().all(|needed| available.split_ascii_whitespace().any(|one| one == *needed)) {
+        return Ok(None);
+    }
+    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let own = mount.join(own.trim_start_matches('/'));
+    // A server that has been here has moved itself into a leaf; its place is above.
+    let place = if own.ends_with("dayfly-server") { own.parent().unwrap_or(&mount).to_owned() } else { own };
+    if place != mount && !delegated(&place) {
+        // Root may work at the top; anybody else needs a scope of their own.
+        if rustix::process::getuid().is_root() {
+            enable_controllers(&mount)?;
+            return Ok(Some(mount));
+        }
+        return Err(Error::NotDelegated { controllers: "memory, cpu, pids".to_owned() });
+    }
+    if place != mount {
+        let leaf = place.join("dayfly-server");
+        fs::create_dir_all(&leaf).map_err(file_error(&leaf))?;
+        // Every process of the scope, as one left behind would keep the controllers from being passed on.
+        let procs = place.join("cgroup.procs");
+        for pid in fs::read_to_string(&procs).map_err(file_error(&procs))?.lines() {
+            let _ = write(&leaf.join("cgroup.procs"), pid);
+        }
+    }
+    enable_controllers(&place)?;
+    Ok(Some(place))
+}
+
+/// Whether the cgroup at `place` is this process's to divide: a scope or service with `Delegate=yes`.
+fn delegated(place: &Path) -> bool {
+    let controllers = fs::read_to_string(place.join("cgroup.controllers")).unwrap_or_default();
+    let all = ["memory", "cpu", "pids"].iter().all(|needed| controllers.split_ascii_whitespace().any(|c| c == *needed));
+    let probe = place.join("cgroup.subtree_control");
+    let marked = rustix::fs::getxattr(place, "trusted.delegate", &mut [0u8; 8][..]).is_ok()
+        || rustix::fs::getxattr(place, "user.delegate", &mut [0u8; 8][..]).is_ok();
+    all && (marked || !rustix::process::getuid().is_root())
+        && rustix::fs::access(&probe, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+fn enable_controllers(folder: &Path) -> Result<(), Error> {
+    let control = folder.join("cgroup.subtree_control");
+    let enabled = fs::read_to_string(&control).map_err(file_error(&control))?;
+    for controller in ["memory", "cpu", "pids"] {
+        if !enabled.split_ascii_whitespace().any(|one| one == controller) {
+            write(&control, format!("+{controller}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The version 1 folder of `controller` to work below: the caller's own cgroup, if it may make folders there.
+fn find_v1(mounts: &str, own: &str, controller: &str) -> Option<PathBuf> {
+    let has = |list: &str| list.split(',').any(|one| one == controller);
+    let mount = mount_of(mounts, |kind, options| kind == "cgroup" && has(options))?;
+    let own = own.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        parts.next().filter(|list| has(list))?;
+        parts.next()
+    })?;
+    let writable = |folder: &Path| rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok();
+    // Root works at the top, where the limits of a service that started the server do not add to a function's.
+    let own = mount.join(own.trim_start_matches('/'));
+    [mount, own].into_iter().find(|folder| folder.is_dir() && writable(folder))
+}
+
+/// Mount point of the first mount that `wanted` (type, options) takes.
+fn mount_of(mounts: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
+    mounts.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        (fields.len() > 3 && wanted(fields[2], fields[3])).then(|| PathBuf::from(fields[1]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_is_made_limited_read_and_removed() {
+        let id = format!("test-{}", std::process::id());
+        let Ok(cgroups) = Cgroups::open(&id) else { return eprintln!("skipped: no cgroups for this user") };
+        let limits = CgroupLimits { memory_bytes: 64 << 20, cpu_millis: Some(72), processes: 16 };
+        let cgroup = cgroups.create("one", &limits).unwrap();
+        assert!(!cgroup.entrances().unwrap().is_empty());
+        assert_eq!(cgroup.usage().out_of_memory_kills, 0);
+        assert!(cgroup.remove());
+        cgroups.create("left-behind", &limits).unwrap();
+        let again = Cgroups::open(&id).unwrap();
+        assert!(!again.memory.join("left-behind").exists());
+        again.remove();
+        assert!(!again.memory.exists());
+    }
+
+    #[test]
+    fn quotas_grow_with_the_share() {
+        assert_eq!(quota_us(1000), CPU_PERIOD_US);
+        assert_eq!(quota_us(72), 7200);
+        assert_eq!(quota_us(1), 1000);
+    }
+}

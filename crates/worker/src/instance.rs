@@ -1,0 +1,353 @@
+//! One call in one instance: hands over the event, waits for the answer within the deadline, and settles what was used.
+
+use crate::{
+    Call,
+    log_pipe::{LogPipe, function_line},
+    pool::{Taken, VersionHandle},
+    report,
+};
+use bytes::Bytes;
+use dayfly_sandbox::{cgroup::Cgroup, protocol::Exit};
+use dayfly_types::{FunctionError, LogLine, LogSource, Outcome, Timestamp, Usage, UsageStatus};
+use serde::Serialize;
+use std::{collections::VecDeque, io, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+
+/// How long an instance that has answered may take to end by itself.
+const END_GRACE: Duration = Duration::from_millis(50);
+/// How long a killed instance may take to be gone; then its launcher is given up.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the rest of the output may take after the end.
+const LOG_GRACE: Duration = Duration::from_millis(200);
+/// Longest error body and error log.
+const ERROR_BYTES_MAX: usize = 1 << 20;
+/// Bytes of `X-Amz-Log-Result`.
+const LOG_TAIL_BYTES: usize = 4096;
+
+/// What an instance answers before it ends.
+pub enum Answer {
+    /// The handler's JSON.
+    Result(Bytes),
+    /// The handler's, or init's, error JSON.
+    Error { body: Bytes, in_init: bool },
+    /// A result over the limit: its length.
+    TooLarge(usize),
+    /// Init is done; the event may come.
+    Ready,
+}
+
+/// The first frame that is not log text, and the log text before it. Bounded; an instance may send anything.
+pub async fn answer(socket: &mut UnixStream, result_bytes_max: usize) -> io::Result<(Answer, Option<Bytes>)> {
+    let mut log = None;
+    loop {
+        let mut head = [0; 5];
+        socket.read_exact(&mut head).await?;
+        let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let most = if head[0] == b'R' { result_bytes_max } else { ERROR_BYTES_MAX };
+        if length > most {
+            return match head[0] {
+                b'R' | b'E' => Ok((Answer::TooLarge(length), log)),
+                _ => Err(io::ErrorKind::InvalidData.into()),
+            };
+        }
+        let mut body = vec![0; length];
+        socket.read_exact(&mut body).await?;
+        let body = Bytes::from(body);
+        match head[0] {
+            b'L' if log.is_none() => log = Some(body),
+            b'R' => return Ok((Answer::Result(body), log)),
+            b'E' => return Ok((Answer::Error { body, in_init: false }, log)),
+            b'F' => return Ok((Answer::Error { body, in_init: true }, log)),
+            b'I' => return Ok((Answer::Ready, log)),
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    request_id: String,
+    arn: String,
+    deadline_ms: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_context: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
+}
+
+/// How the wait for an answer ended.
+enum Ending {
+    Answered(Answer, Option<Bytes>),
+    /// The socket closed, or the instance talked nonsense.
+    Silent,
+    TimedOut,
+}
+
+/// Lines of one call on their way to the sink, with the tail kept when it is wanted.
+pub struct Lines<'a> {
+    call: &'a Call,
+    stream: &'a str,
+    tail: Option<VecDeque<u8>>,
+}
+
+impl<'a> Lines<'a> {
+    /// For the lines of `call`.
+    pub fn new(call: &'a Call, stream: &'a str) -> Self {
+        Self { call, stream, tail: call.want_log_tail.then(VecDeque::new) }
+    }
+
+    /// Hands lines over.
+    pub fn push(&mut self, lines: Vec<LogLine>) {
+        if lines.is_empty() {
+            return;
+        }
+        if let Some(tail) = &mut self.tail {
+            for line in &lines {
+                tail.extend(line.text.as_bytes());
+                tail.push_back(b'\n');
+                let over = tail.len().saturating_sub(LOG_TAIL_BYTES);
+                tail.drain(..over);
+            }
+        }
+        self.call.logs.lines(self.stream, lines);
+    }
+
+    /// Hands a line of ours over.
+    pub fn platform(&mut self, text: String) {
+        self.push(vec![LogLine { at: Timestamp::now(), source: LogSource::Platform, text }]);
+    }
+
+    /// The last 4 KiB, when wanted.
+    pub fn into_tail(self) -> Option<Bytes> {
+        self.tail.map(|tail| Bytes::from(Vec::from(tail)))
+    }
+}
+
+/// Runs `call` in the instance that was taken for it.
+pub async fn run(mut call: Call, taken: Taken) -> Outcome {
+    let early = call.early.take();
+    let call = call;
+    let Taken { number, id, mut socket, mut log, log_head, cgroup, exit, version, stream, init_us, restore_us, resident_bytes } =
+        taken;
+    let function = &call.function;
+    let invocation = &call.invocation;
+    let mut lines = Lines::new(&call, &stream);
+    lines.push(log_head);
+    lines.platform(report::start(invocation.request_id, "$LATEST"));
+    let started_at = Timestamp::now();
+    let started = Instant::now();
+    let limit = Duration::from_secs(function.timeout_s.into());
+    let header = Header {
+        request_id: invocation.request_id.to_string(),
+        arn: invocation.function.to_string(),
+        deadline_ms: started_at.as_millisecond() + limit.as_millis() as i64,
+        client_context: invocation.client_context.as_deref(),
+        tenant_id: invocation.tenant_id.as_deref(),
+        trace_id: invocation.trace_header.as_deref(),
+    };
+    let result_bytes_max = version.limits().sync_payload_bytes + 100;
+    let ending = {
+        let exchange = exchange(&mut socket, &header, &invocation.payload, result_bytes_max);
+        tokio::pin!(exchange);
+        let deadline = tokio::time::sleep_until(started + limit);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                biased;
+                ending = &mut exchange => break ending,
+                () = &mut deadline => break Ending::TimedOut,
+                some = log.read(), if !log.ended => lines.push(some),
+            }
+        }
+    };
+    let elapsed = started.elapsed();
+    let mut usage = Usage {
+        request_id: invocation.request_id,
+        function: function.arn.qualified(dayfly_types::Qualifier::Latest),
+        instance_id: id,
+        log_stream: stream.to_string(),
+        attempt: call.attempt,
+        started_at,
+        duration_us: elapsed.as_micros() as u64,
+        billed_ms: 0,
+        memory_mb: function.memory_mb,
+        memory_peak_bytes: 0,
+        cpu_us: 0,
+        init_us,
+        restore_us,
+        ephemeral_storage_mb: function.ephemeral_storage_mb,
+        status: UsageStatus::Success,
+        tags: function.tags.clone(),
+    };
+    let settle = Settle { cgroup: &cgroup, resident_bytes };
+    let mut early = early;
+    let answered = matches!(ending, Ending::Answered(Answer::Result(_) | Answer::Error { .. }, _));
+    if answered {
+        usage.billed_ms = report::billed_ms(usage.duration_us);
+        settle.account(&mut usage);
+    } else {
+        version.kill(number);
+    }
+    let (result, last_words) = match ending {
+        Ending::Answered(Answer::Result(body), log) => (Ok(body), log),
+        Ending::Answered(Answer::Error { body, .. }, log) => {
+            usage.status = UsageStatus::Error;
+            let error_type = error_type_of(&body);
+            (Err(FunctionError { error_type, payload: body }), log)
+        }
+        Ending::Answered(Answer::TooLarge(length), log) => {
+            usage.status = UsageStatus::Error;
+            let kind = "Function.ResponseSizeTooLarge";
+            let text = format!("Response payload size ({length} bytes) exceeded maximum allowed payload size ({result_bytes_max} bytes).");
+            (Err(function_error(kind, report::error(kind, &text))), log)
+        }
+        Ending::Answered(Answer::Ready, log) => (Ok(Bytes::new()), log),
+        Ending::TimedOut => {
+            usage.status = UsageStatus::Timeout;
+            usage.duration_us = usage.duration_us.min(limit.as_micros() as u64);
+            (Ok(Bytes::new()), None)
+        }
+        Ending::Silent => {
+            usage.status = UsageStatus::Exit;
+            (Ok(Bytes::new()), None)
+        }
+    };
+    if answered && call.want_log_tail == false {
+        if let Some(early) = early.take() {
+            let outcome = Outcome {
+                executed_version: "$LATEST".to_owned(),
+                result: result.clone(),
+                usage: usage.clone(),
+                log_tail: None,
+            };
+            // Nobody may be waiting any more.
+            let _ = early.send(outcome);
+        }
+    }
+    drop(socket);
+    let exit = ended(&version, number, exit, answered).await;
+    drain(&mut log, &mut lines).await;
+    if !answered {
+        settle.account(&mut usage);
+    }
+    let result = match usage.status {
+        UsageStatus::Timeout => {
+            let (body, text) = report::timed_out(invocation.request_id, function.timeout_s);
+            lines.platform(format!("{} {} {text}", log_time(), invocation.request_id));
+            Err(function_error("Sandbox.Timedout", body))
+        }
+        UsageStatus::Exit => {
+            let out_of_memory = cgroup.usage().out_of_memory_kills > 0;
+            let kind = if out_of_memory { "Runtime.OutOfMemory" } else { "Runtime.ExitError" };
+            if out_of_memory {
+                usage.status = UsageStatus::OutOfMemory;
+                usage.memory_peak_bytes = u64::from(usage.memory_mb) << 20;
+            }
+            let (body, text) = report::ended(invocation.request_id, kind, exit.and_then(|e| e.code), exit.and_then(|e| e.signal));
+            lines.platform(text);
+            Err(function_error(kind, body))
+        }
+        _ => result,
+    };
+    if let Some(words) = last_words {
+        lines.push(vec![function_line(&words)]);
+    }
+    usage.billed_ms = report::billed_ms(usage.duration_us);
+    lines.platform(report::end(invocation.request_id));
+    lines.platform(report::report(&usage));
+    version.done(number, cgroup);
+    Outcome { executed_version: "$LATEST".to_owned(), result, usage, log_tail: lines.into_tail() }
+}
+
+async fn exchange(socket: &mut UnixStream, header: &Header<'_>, event: &Bytes, result_bytes_max: usize) -> Ending {
+    let give = async {
+        let header = serde_json::to_vec(header)?;
+        let mut head = Vec::with_capacity(8 + header.len() + event.len().min(64 << 10));
+        head.extend_from_slice(&(header.len() as u32).to_le_bytes());
+        head.extend_from_slice(&(event.len() as u32).to_le_bytes());
+        head.extend_from_slice(&header);
+        // One write for what is small; a copy of what is large would cost more than a second write.
+        if event.len() <= 64 << 10 {
+            head.extend_from_slice(event);
+            return socket.write_all(&head).await;
+        }
+        socket.write_all(&head).await?;
+        socket.write_all(event).await
+    };
+    if give.await.is_err() {
+        return Ending::Silent;
+    }
+    match answer(socket, result_bytes_max).await {
+        Ok((Answer::Ready, _)) | Err(_) => Ending::Silent,
+        Ok((answer, log)) => Ending::Answered(answer, log),
+    }
+}
+
+/// Waits until the instance, and all it started, is gone: by itself if it has answered, else by force.
+async fn ended(version: &VersionHandle, number: u64, mut exit: oneshot::Receiver<Exit>, answered: bool) -> Option<Exit> {
+    if answered {
+        if let Ok(exit) = timeout(END_GRACE, &mut exit).await {
+            return exit.ok();
+        }
+        version.kill(number);
+    }
+    match timeout(KILL_DEADLINE, &mut exit).await {
+        Ok(exit) => exit.ok(),
+        Err(_) => {
+            tracing::error!(number, "an instance outlived its kill; its launcher is given up");
+            version.give_up();
+            None
+        }
+    }
+}
+
+async fn drain(log: &mut LogPipe, lines: &mut Lines<'_>) {
+    let deadline = Instant::now() + LOG_GRACE;
+    while !log.ended {
+        match tokio::time::timeout_at(deadline, log.read()).await {
+            Ok(some) => lines.push(some),
+            Err(_) => break,
+        }
+    }
+    lines.push(log.finish());
+}
+
+struct Settle<'a> {
+    cgroup: &'a Cgroup,
+    resident_bytes: u64,
+}
+
+impl Settle<'_> {
+    fn account(&self, usage: &mut Usage) {
+        let used = self.cgroup.usage();
+        let most = u64::from(usage.memory_mb) << 20;
+        usage.memory_peak_bytes = (used.memory_peak_bytes + self.resident_bytes).min(most);
+        usage.cpu_us = used.cpu_us;
+    }
+}
+
+fn function_error(error_type: &str, body: String) -> FunctionError {
+    FunctionError { error_type: error_type.to_owned(), payload: body.into() }
+}
+
+/// `errorType` of an error body that the function's process made.
+pub fn error_type_of(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        #[serde(rename = "errorType")]
+        error_type: String,
+    }
+    serde_json::from_slice::<Body>(body).map_or_else(|_| "Runtime.Unknown".to_owned(), |body| body.error_type)
+}
+
+fn log_time() -> String {
+    let now = Timestamp::now().as_millisecond();
+    Timestamp::from_millisecond(now).map(|t| format!("{t:.3}")).unwrap_or_default()
+}

@@ -1,0 +1,954 @@
+//! The pool: one actor per function version that has been called. It boots the zygote on demand, keeps spares ahead of
+//! demand, hands instances to calls, and lets everything go when it has been idle.
+
+use crate::{
+    Shared,
+    instance::{self, Answer},
+    interpreters::Interpreter,
+    log_pipe::LogPipe,
+    report,
+};
+use dayfly_sandbox::{
+    Control, Launcher, Order, Report,
+    cgroup::{Cgroup, CgroupLimits},
+    protocol::Exit,
+};
+use dayfly_types::{FunctionConfiguration, Limits, LogLine, LogSink, LogSource, Timestamp, UsageStatus};
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    process::Child,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::unix::AsyncFd,
+    net::{UnixStream, unix::pipe},
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout},
+};
+
+/// How often demand is measured while there is any.
+const TICK: Duration = Duration::from_millis(100);
+/// Spares leave after this time without a call.
+const SPARES_IDLE: Duration = Duration::from_secs(10);
+/// Most spares of one version.
+const SPARES_MAX: usize = 32;
+/// Most clones under way for one version.
+const ORDERED_MAX: usize = 16;
+/// Most one-use boots under way for one version.
+const BOOTING_MAX: usize = 4;
+/// A version whose instances fail to come up this often in a row gives its callers an error.
+const FAILURES_MAX: u32 = 3;
+/// A zygote older than this is replaced: its credentials would run out.
+const ZYGOTE_AGE_MAX: Duration = Duration::from_secs(6 * 3600);
+/// The least memory that an instance gets beyond what it shares with its zygote.
+const INSTANCE_BYTES_MIN: u64 = 8 << 20;
+
+/// An instance, ready for one call.
+pub struct Taken {
+    /// The pool's number of it.
+    pub number: u64,
+    /// Its id: 32 random hexadecimal digits.
+    pub id: String,
+    /// Where the event goes and the answer comes from.
+    pub socket: UnixStream,
+    /// Its output.
+    pub log: LogPipe,
+    /// Lines from before the call: its own init's, when it is not a clone.
+    pub log_head: Vec<LogLine>,
+    /// Its limits and accounts.
+    pub cgroup: Cgroup,
+    /// Resolves when it has ended; fails when its launcher has.
+    pub exit: oneshot::Receiver<Exit>,
+    /// Its version.
+    pub version: VersionHandle,
+    /// Log stream of its lines.
+    pub stream: Arc<str>,
+    /// Time of the init that this call waited for.
+    pub init_us: Option<u64>,
+    /// Time of the clone that this call waited for.
+    pub restore_us: Option<u64>,
+    /// Memory that it shares with its zygote.
+    pub resident_bytes: u64,
+}
+
+/// Why there is no instance.
+#[derive(Debug, Clone)]
+pub enum Refusal {
+    /// Init failed: the error body, and how long it took. Only one of those who waited for it is to pay.
+    Init { error_type: String, body: bytes::Bytes, init_us: u64, status: UsageStatus, pays: bool, stream: Arc<str> },
+    /// Dayfly's fault.
+    Internal(String),
+    /// The version is being retired.
+    Retired,
+}
+
+enum Command {
+    Take { reply: oneshot::Sender<Result<Taken, Refusal>>, logs: Arc<dyn LogSink>, asked: Instant },
+    Kill(u64),
+    Done(Cgroup),
+    Booted { number: u64, booted: Result<(UnixStream, LogPipe, Vec<LogLine>, u64), InitError> },
+    Retire,
+    EvictIfIdle,
+    GiveUp,
+}
+
+struct InitError {
+    error_type: String,
+    body: bytes::Bytes,
+    lines: Vec<LogLine>,
+}
+
+/// Speaks to a version's actor.
+#[derive(Clone)]
+pub struct VersionHandle {
+    commands: mpsc::UnboundedSender<Command>,
+    limits: Arc<Limits>,
+}
+
+impl VersionHandle {
+    /// Takes an instance for a call, waiting for one if need be. Bounded by the deadlines of boot and init.
+    pub async fn take(&self, logs: Arc<dyn LogSink>) -> Result<Taken, Refusal> {
+        let (reply, taken) = oneshot::channel();
+        if self.commands.send(Command::Take { reply, logs, asked: Instant::now() }).is_err() {
+            return Err(Refusal::Retired);
+        }
+        taken.await.unwrap_or(Err(Refusal::Retired))
+    }
+
+    /// Kills an instance and all it started.
+    pub fn kill(&self, number: u64) {
+        let _ = self.commands.send(Command::Kill(number));
+    }
+
+    /// Gives the cgroup of an instance that has ended back.
+    pub fn done(&self, _number: u64, cgroup: Cgroup) {
+        if let Err(mpsc::error::SendError(Command::Done(cgroup))) = self.commands.send(Command::Done(cgroup)) {
+            cgroup.remove();
+        }
+    }
+
+    /// Kills the whole sandbox of the version: something in it does not end.
+    pub fn give_up(&self) {
+        let _ = self.commands.send(Command::GiveUp);
+    }
+
+    /// No new calls; ends when the running ones have.
+    pub fn retire(&self) {
+        let _ = self.commands.send(Command::Retire);
+    }
+
+    /// Lets the zygote go if nobody uses it: memory is short.
+    pub fn evict_if_idle(&self) {
+        let _ = self.commands.send(Command::EvictIfIdle);
+    }
+
+    /// Whether the actor has ended.
+    pub fn ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Resolves when the actor has ended and left nothing behind.
+    pub async fn gone(&self) {
+        self.commands.closed().await;
+    }
+
+    /// The worker's limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+/// What a version is made of.
+pub struct Recipe {
+    /// The configuration.
+    pub function: Arc<FunctionConfiguration>,
+    /// Runs it.
+    pub interpreter: Interpreter,
+    /// Its unpacked code.
+    pub code: PathBuf,
+}
+
+/// Starts the actor of a version.
+pub fn start(shared: Arc<Shared>, recipe: Recipe) -> VersionHandle {
+    // Bounded by the calls admitted above: each has at most one command under way.
+    let (sender, commands) = mpsc::unbounded_channel();
+    let handle = VersionHandle { commands: sender.clone(), limits: Arc::new(shared.options.limits.clone()) };
+    let version = Version {
+        shared,
+        recipe,
+        handle: handle.clone(),
+        live: None,
+        waiting: VecDeque::new(),
+        one_use: None,
+        retired: false,
+        failures: 0,
+        arrivals: 0,
+        rate: 0.0,
+        lead_s: 0.005,
+        last_used: Instant::now(),
+        timeouts_in_init: 0,
+        free_cgroups: Vec::new(),
+    };
+    tokio::spawn(version.run(commands));
+    handle
+}
+
+struct Version {
+    shared: Arc<Shared>,
+    recipe: Recipe,
+    handle: VersionHandle,
+    /// The sandbox, while there is one.
+    live: Option<Live>,
+    waiting: VecDeque<Waiting>,
+    /// Why the zygote is not cloned: each call then boots an instance of its own.
+    one_use: Option<String>,
+    retired: bool,
+    /// Instances that failed to come up, in a row.
+    failures: u32,
+    /// Calls since the last tick.
+    arrivals: u32,
+    /// Calls per second, smoothed.
+    rate: f64,
+    /// Seconds from order to spare, smoothed.
+    lead_s: f64,
+    last_used: Instant,
+    timeouts_in_init: u32,
+    /// Cgroups to be used again.
+    free_cgroups: Vec<Cgroup>,
+}
+
+struct Waiting {
+    reply: oneshot::Sender<Result<Taken, Refusal>>,
+    logs: Arc<dyn LogSink>,
+    asked: Instant,
+}
+
+/// A launcher and what it runs.
+struct Live {
+    control: AsyncFd<Control>,
+    process: Child,
+    stream: Arc<str>,
+    zygote: Zygote,
+    zygote_cgroup: Option<Cgroup>,
+    started: Instant,
+    resident_bytes: u64,
+    /// Init time, until the call that waited for it has taken it.
+    init_us: Option<u64>,
+    spares: VecDeque<Spare>,
+    ordered: HashMap<u64, Ordered>,
+    /// Who wants to know of an instance's end.
+    running: HashMap<u64, oneshot::Sender<Exit>>,
+}
+
+enum Zygote {
+    None,
+    Booting { log: LogPipe, logs: Arc<dyn LogSink>, deadline: Instant, error: Option<bytes::Bytes> },
+    Ready,
+}
+
+struct Ordered {
+    at: Instant,
+    socket: std::os::unix::net::UnixStream,
+    log: OwnedFd,
+    cgroup: Cgroup,
+    exit: oneshot::Receiver<Exit>,
+}
+
+struct Spare {
+    number: u64,
+    socket: UnixStream,
+    log: LogPipe,
+    log_head: Vec<LogLine>,
+    cgroup: Cgroup,
+    exit: oneshot::Receiver<Exit>,
+    restore_us: u64,
+    init_us: Option<u64>,
+}
+
+impl Version {
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            let next = self.next_deadline();
+            tokio::select! {
+                biased;
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => break,
+                },
+                event = next_event(&mut self.live) => match event {
+                    Event::InitSaid(lines) => self.init_said(lines),
+                    Event::Report(Ok(Some((report, descriptors)))) => self.hear(report, descriptors),
+                    Event::Report(Ok(None)) => self.lost("the launcher ended"),
+                    Event::Report(Err(error)) => self.lost(&format!("the launcher failed: {error}")),
+                },
+                () = sleep_until(next) => self.tick(),
+            }
+            self.order_more();
+            if self.retired && self.live.as_ref().is_none_or(|live| live.running.is_empty()) {
+                break;
+            }
+        }
+        commands.close();
+        self.end_live();
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Done(cgroup) => self.free_cgroups.push(cgroup),
+                Command::Take { reply, .. } => drop(reply.send(Err(Refusal::Retired))),
+                _ => {}
+            }
+        }
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.reply.send(Err(Refusal::Retired));
+        }
+        for cgroup in self.free_cgroups.drain(..) {
+            self.shared.bury(cgroup);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Take { reply, .. } if self.retired => drop(reply.send(Err(Refusal::Retired))),
+            Command::Take { reply, logs, asked } => {
+                self.arrivals += 1;
+                self.last_used = Instant::now();
+                self.waiting.push_back(Waiting { reply, logs, asked });
+                self.give_out();
+            }
+            Command::Kill(number) => self.order(&Order::Kill { instance: number }, &[]),
+            Command::Done(cgroup) => {
+                if cgroup.recycle() && self.free_cgroups.len() < SPARES_MAX {
+                    self.free_cgroups.push(cgroup);
+                } else {
+                    self.shared.bury(cgroup);
+                }
+            }
+            Command::Booted { number, booted } => self.booted(number, booted),
+            Command::Retire => {
+                self.retired = true;
+                self.drop_spares();
+            }
+            Command::EvictIfIdle => {
+                if self.waiting.is_empty() && self.live.as_ref().is_some_and(|live| live.running.is_empty()) {
+                    self.end_live();
+                }
+            }
+            Command::GiveUp => self.end_live(),
+        }
+    }
+
+    /// Hands spares to those who wait.
+    fn give_out(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        while !self.waiting.is_empty() {
+            let Some(spare) = live.spares.pop_front() else { return };
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            let waited_us = waiting.asked.elapsed().as_micros() as u64;
+            let taken = Taken {
+                number: spare.number,
+                id: uuid::Uuid::new_v4().simple().to_string(),
+                socket: spare.socket,
+                log: spare.log,
+                log_head: spare.log_head,
+                cgroup: spare.cgroup,
+                exit: spare.exit,
+                version: self.handle.clone(),
+                stream: live.stream.clone(),
+                init_us: live.init_us.take().or(spare.init_us),
+                // A spare that was there costs its call nothing.
+                restore_us: (waited_us > spare.restore_us / 2 && spare.restore_us > 0).then_some(spare.restore_us),
+                resident_bytes: live.resident_bytes,
+            };
+            if let Err(Ok(taken)) = waiting.reply.send(Ok(taken)) {
+                // The caller went away; the instance is as fresh as before.
+                live.spares.push_front(Spare {
+                    number: taken.number,
+                    socket: taken.socket,
+                    log: taken.log,
+                    log_head: taken.log_head,
+                    cgroup: taken.cgroup,
+                    exit: taken.exit,
+                    restore_us: taken.restore_us.unwrap_or(0),
+                    init_us: taken.init_us,
+                });
+            }
+        }
+    }
+
+    fn hear(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
+        match report {
+            Report::Up => {
+                if let Some(listener) = descriptors.into_iter().next() {
+                    (self.shared.options.endpoint)(listener.into());
+                }
+            }
+            Report::Broken { reason } => self.lost(&reason),
+            Report::ZygoteReady { unclonable } => self.zygote_ready(unclonable),
+            Report::ZygoteFailed { error: body } => {
+                if let Some(Live { zygote: Zygote::Booting { error, .. }, .. }) = &mut self.live {
+                    *error = Some(body.into());
+                }
+            }
+            Report::ZygoteExited(exit) => self.zygote_exited(exit),
+            Report::Prepared { instance, .. } => self.prepared(instance),
+            Report::NotPrepared { instance, reason } => self.not_prepared(instance, &reason),
+            Report::Exited { instance, exit } => self.exited(instance, exit),
+        }
+    }
+
+    // Boot ----------------------------------------------------------------------------------------------------------
+
+    fn boot(&mut self, logs: Arc<dyn LogSink>) {
+        if let Err(error) = self.try_boot(logs) {
+            self.lost(&format!("no sandbox: {error}"));
+        }
+    }
+
+    fn try_boot(&mut self, logs: Arc<dyn LogSink>) -> Result<(), Box<dyn std::error::Error>> {
+        let function = &self.recipe.function;
+        let number = self.shared.next_number();
+        let stream: Arc<str> = log_stream_name().into();
+        let spec = self.shared.sandbox.spec(
+            &self.shared.options,
+            function,
+            &self.recipe.interpreter,
+            &self.recipe.code,
+            &stream,
+            number,
+        );
+        let launcher = Launcher::start(&self.shared.binary, &spec)?;
+        let mut live = Live {
+            control: watched(launcher.control)?,
+            process: launcher.process,
+            stream,
+            zygote: Zygote::None,
+            zygote_cgroup: None,
+            started: Instant::now(),
+            resident_bytes: 0,
+            init_us: None,
+            spares: VecDeque::new(),
+            ordered: HashMap::new(),
+            running: HashMap::new(),
+        };
+        if self.one_use.is_none() {
+            let memory_bytes = u64::from(function.memory_mb) << 20;
+            // Init has a whole CPU, as Lambda's has.
+            let limits = CgroupLimits {
+                memory_bytes,
+                cpu_millis: Some(cpu_millis(function.memory_mb).max(1000)),
+                processes: self.shared.options.limits.processes,
+            };
+            let cgroup = self.shared.cgroups.create(&format!("zygote-{number}"), &limits)?;
+            let entrances = cgroup.entrances()?;
+            let (log, log_writer) = io::pipe()?;
+            let descriptors: Vec<_> = [log_writer.as_fd()].into_iter().chain(entrances.iter().map(AsFd::as_fd)).collect();
+            live.control.get_ref().order(&Order::BootZygote, &descriptors)?;
+            let allowed = match self.timeouts_in_init {
+                0 => Duration::from_millis(self.shared.options.limits.init_ms),
+                // Lambda's second try has the function's timeout.
+                _ => Duration::from_secs(function.timeout_s.into()),
+            };
+            live.zygote_cgroup = Some(cgroup);
+            live.zygote = Zygote::Booting {
+                log: LogPipe::new(pipe::Receiver::from_owned_fd(log.into())?, &self.shared.options.limits),
+                logs,
+                deadline: Instant::now() + allowed,
+                error: None,
+            };
+        }
+        self.live = Some(live);
+        let version = &self.recipe.interpreter.version;
+        self.init_said(vec![platform(format!("INIT_START Runtime Version: python:{version}"))]);
+        Ok(())
+    }
+
+    fn init_said(&mut self, lines: Vec<LogLine>) {
+        if let Some(Live { zygote: Zygote::Booting { logs, .. }, stream, .. }) = &self.live
+            && !lines.is_empty()
+        {
+            logs.lines(stream, lines);
+        }
+    }
+
+    fn zygote_ready(&mut self, unclonable: Option<String>) {
+        let Some(live) = &mut self.live else { return };
+        let mut lines = Vec::new();
+        if let Zygote::Booting { log, .. } = &mut live.zygote {
+            while let Some(some) = log.take() {
+                lines.extend(some);
+                if log.ended {
+                    break;
+                }
+            }
+            lines.extend(log.finish());
+        }
+        if let Some(why) = &unclonable {
+            lines.push(platform(format!(
+                "[dayfly] this version is not cloned, since {why}. Each call boots an instance of its own, ahead of demand \
+                 where there is a steady one"
+            )));
+        }
+        self.init_said(lines);
+        self.timeouts_in_init = 0;
+        if let Some(why) = unclonable {
+            self.one_use = Some(why);
+            self.end_live();
+            return;
+        }
+        if let Some(live) = &mut self.live {
+            live.zygote = Zygote::Ready;
+            live.init_us = Some(live.started.elapsed().as_micros() as u64);
+            live.resident_bytes = live.zygote_cgroup.as_ref().map_or(0, Cgroup::resident_bytes);
+        }
+    }
+
+    fn zygote_exited(&mut self, exit: Exit) {
+        let Some(live) = &mut self.live else { return };
+        let init_us = live.started.elapsed().as_micros() as u64;
+        let killed = live.zygote_cgroup.as_ref().is_some_and(|cgroup| cgroup.usage().out_of_memory_kills > 0);
+        let Zygote::Booting { error, .. } = &mut live.zygote else {
+            // A zygote that had served: the next call boots another.
+            return self.end_live();
+        };
+        let (error_type, body, status) = match error.take() {
+            Some(body) => (instance::error_type_of(&body), body, UsageStatus::InitError),
+            None => {
+                let kind = if killed { "Runtime.OutOfMemory" } else { "Runtime.ExitError" };
+                let status = if killed { UsageStatus::OutOfMemory } else { UsageStatus::InitError };
+                let how = match (exit.code, exit.signal) {
+                    (_, Some(9)) => "signal: killed".to_owned(),
+                    (_, Some(signal)) => format!("signal {signal}"),
+                    (code, None) => format!("exit status {}", code.unwrap_or(0)),
+                };
+                let text = format!("Error: Runtime exited with error: {how}");
+                (kind.to_owned(), report::error(kind, &text).into(), status)
+            }
+        };
+        self.init_failed(&error_type, &body, init_us, status);
+    }
+
+    fn init_failed(&mut self, error_type: &str, body: &bytes::Bytes, init_us: u64, status: UsageStatus) {
+        let Some(live) = &mut self.live else { return };
+        let stream = live.stream.clone();
+        let mut lines = Vec::new();
+        if let Zygote::Booting { log, .. } = &mut live.zygote {
+            while !log.ended
+                && let Some(some) = log.take()
+            {
+                lines.extend(some);
+            }
+            lines.extend(log.finish());
+        }
+        let word = if status == UsageStatus::Timeout { "timeout" } else { "error" };
+        lines.push(platform(report::init_report(init_us, word, (word == "error").then_some(error_type))));
+        self.init_said(lines);
+        self.end_live();
+        self.refuse_all(|pays| Refusal::Init {
+            error_type: error_type.to_owned(),
+            body: body.clone(),
+            init_us,
+            status,
+            pays,
+            stream: stream.clone(),
+        });
+    }
+
+    fn refuse_all(&mut self, refusal: impl Fn(bool) -> Refusal) {
+        for (place, waiting) in self.waiting.drain(..).enumerate() {
+            let _ = waiting.reply.send(Err(refusal(place == 0)));
+        }
+    }
+
+    fn init_timed_out(&mut self) {
+        self.timeouts_in_init += 1;
+        let timeout_s = self.recipe.function.timeout_s;
+        if self.timeouts_in_init == 1 {
+            // Tried again under the function's own timeout, as Lambda does.
+            let Some(live) = &self.live else { return };
+            let init_us = live.started.elapsed().as_micros() as u64;
+            self.init_said(vec![platform(report::init_report(init_us, "timeout", None))]);
+            return self.end_live();
+        }
+        self.timeouts_in_init = 0;
+        let body = report::error("Sandbox.Timedout", &format!("Error: Task timed out after {timeout_s}.00 seconds"));
+        let init_us = u64::from(timeout_s) * 1_000_000;
+        self.init_failed("Sandbox.Timedout", &body.into(), init_us, UsageStatus::Timeout);
+    }
+
+    // Instances -----------------------------------------------------------------------------------------------------
+
+    /// Keeps as many instances coming as there are calls waiting and spares wanted.
+    fn order_more(&mut self) {
+        self.waiting.retain(|waiting| !waiting.reply.is_closed());
+        if self.retired {
+            return;
+        }
+        if self.live.is_none() {
+            let Some(first) = self.waiting.front() else { return };
+            let logs = first.logs.clone();
+            self.boot(logs);
+        }
+        let wanted = self.spares_wanted() + self.waiting.len();
+        let one_use = self.one_use.is_some();
+        let at_once = if one_use { BOOTING_MAX } else { ORDERED_MAX };
+        loop {
+            let Some(live) = &self.live else { return };
+            let able = one_use || matches!(live.zygote, Zygote::Ready);
+            if !able || live.ordered.len() >= at_once || live.spares.len() + live.ordered.len() >= wanted {
+                return;
+            }
+            if let Err(error) = self.order_one(one_use) {
+                self.failed(&error.to_string());
+                return;
+            }
+        }
+    }
+
+    fn spares_wanted(&self) -> usize {
+        if self.last_used.elapsed() > SPARES_IDLE {
+            return 0;
+        }
+        let most = if self.one_use.is_some() { BOOTING_MAX * 2 } else { SPARES_MAX };
+        ((self.rate * self.lead_s * 2.0).ceil() as usize + 1).min(most)
+    }
+
+    fn order_one(&mut self, one_use: bool) -> Result<(), Box<dyn std::error::Error>> {
+        let number = self.shared.next_number();
+        let function = &self.recipe.function;
+        let Some(live) = &mut self.live else { return Ok(()) };
+        let limits = CgroupLimits {
+            memory_bytes: (u64::from(function.memory_mb) << 20)
+                .saturating_sub(live.resident_bytes)
+                .max(INSTANCE_BYTES_MIN),
+            cpu_millis: Some(cpu_millis(function.memory_mb)),
+            processes: self.shared.options.limits.processes,
+        };
+        let cgroup = match self.free_cgroups.pop() {
+            Some(cgroup) => {
+                if cgroup.set_memory(limits.memory_bytes).is_err() {
+                    self.shared.bury(cgroup);
+                    return Err("a cgroup could not be used again".into());
+                }
+                cgroup
+            }
+            None => self.shared.cgroups.create(&format!("instance-{number}"), &limits)?,
+        };
+        let entrances = cgroup.entrances()?;
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        let (log, log_writer) = io::pipe()?;
+        let descriptors: Vec<_> =
+            [theirs.as_fd(), log_writer.as_fd()].into_iter().chain(entrances.iter().map(AsFd::as_fd)).collect();
+        let order =
+            if one_use { Order::BootInstance { instance: number } } else { Order::Clone { instance: number } };
+        live.control.get_ref().order(&order, &descriptors)?;
+        let (ended, exit) = oneshot::channel();
+        live.running.insert(number, ended);
+        let ordered = Ordered { at: Instant::now(), socket: ours, log: log.into(), cgroup, exit };
+        live.ordered.insert(number, ordered);
+        Ok(())
+    }
+
+    fn prepared(&mut self, number: u64) {
+        if self.one_use.is_some() {
+            return self.await_init(number);
+        }
+        let Some(live) = &mut self.live else { return };
+        let Some(ordered) = live.ordered.remove(&number) else { return };
+        let Ordered { at, socket, log, cgroup, exit } = ordered;
+        let wrapped = socket.set_nonblocking(true).and_then(|()| {
+            Ok((UnixStream::from_std(socket)?, pipe::Receiver::from_owned_fd(log)?))
+        });
+        let (socket, log) = match wrapped {
+            Ok(wrapped) => wrapped,
+            Err(error) => return self.failed(&error.to_string()),
+        };
+        self.failures = 0;
+        let restore_us = at.elapsed().as_micros() as u64;
+        self.lead_s = 0.8 * self.lead_s + 0.2 * at.elapsed().as_secs_f64();
+        live.spares.push_back(Spare {
+            number,
+            socket,
+            log: LogPipe::new(log, &self.shared.options.limits),
+            log_head: Vec::new(),
+            cgroup,
+            exit,
+            restore_us,
+            init_us: None,
+        });
+        self.give_out();
+    }
+
+    /// A one-use instance has been started: somebody waits for its init, reading what it says meanwhile.
+    fn await_init(&mut self, number: u64) {
+        let Some(ordered) = self.live.as_mut().and_then(|live| live.ordered.get_mut(&number)) else { return };
+        let (socket, log) = match (ordered.socket.try_clone(), ordered.log.try_clone()) {
+            (Ok(socket), Ok(log)) => (socket, log),
+            _ => return self.failed("out of file descriptors"),
+        };
+        let limits = self.shared.options.limits.clone();
+        let commands = self.handle.commands.clone();
+        let allowed = Duration::from_millis(limits.init_ms)
+            .max(Duration::from_secs(self.recipe.function.timeout_s.into()));
+        let at = ordered.at;
+        tokio::spawn(async move {
+            let booted = match timeout(allowed, one_use_init(socket, log, &limits)).await {
+                Ok(result) => result.map(|(socket, log, lines)| (socket, log, lines, at.elapsed().as_micros() as u64)),
+                Err(_) => Err(InitError {
+                    error_type: "Sandbox.Timedout".to_owned(),
+                    body: report::error("Sandbox.Timedout", "Error: init took too long").into(),
+                    lines: Vec::new(),
+                }),
+            };
+            let _ = commands.send(Command::Booted { number, booted });
+        });
+    }
+
+    fn booted(&mut self, number: u64, booted: Result<(UnixStream, LogPipe, Vec<LogLine>, u64), InitError>) {
+        let Some(live) = &mut self.live else { return };
+        let Some(ordered) = live.ordered.remove(&number) else { return };
+        match booted {
+            Ok((socket, log, log_head, init_us)) => {
+                self.failures = 0;
+                self.lead_s = 0.5 * self.lead_s + 0.5 * (init_us as f64 / 1e6);
+                live.spares.push_back(Spare {
+                    number,
+                    socket,
+                    log,
+                    log_head,
+                    cgroup: ordered.cgroup,
+                    exit: ordered.exit,
+                    restore_us: 0,
+                    init_us: Some(init_us),
+                });
+                self.give_out();
+            }
+            Err(InitError { error_type, body, lines }) => {
+                let (stream, init_us) = (live.stream.clone(), ordered.at.elapsed().as_micros() as u64);
+                self.handle.kill(number);
+                self.shared.bury(ordered.cgroup);
+                if let Some(waiting) = self.waiting.pop_front() {
+                    waiting.logs.lines(&stream, lines);
+                    let status = if error_type == "Sandbox.Timedout" { UsageStatus::Timeout } else { UsageStatus::InitError };
+                    let refusal = Refusal::Init { error_type, body, init_us, status, pays: true, stream };
+                    let _ = waiting.reply.send(Err(refusal));
+                }
+            }
+        }
+    }
+
+    fn not_prepared(&mut self, number: u64, reason: &str) {
+        let Some(live) = &mut self.live else { return };
+        live.running.remove(&number);
+        if let Some(ordered) = live.ordered.remove(&number) {
+            self.shared.bury(ordered.cgroup);
+            self.failed(reason);
+        }
+    }
+
+    fn exited(&mut self, number: u64, exit: Exit) {
+        let Some(live) = &mut self.live else { return };
+        if let Some(ended) = live.running.remove(&number) {
+            let _ = ended.send(exit);
+        }
+        // A spare that ended before its call is no spare.
+        if let Some(at) = live.spares.iter().position(|spare| spare.number == number) {
+            if let Some(spare) = live.spares.remove(at) {
+                self.shared.bury(spare.cgroup);
+            }
+            self.failed("a spare ended before its call");
+        }
+    }
+
+    /// An instance did not come up. Tried again, but not for ever.
+    fn failed(&mut self, reason: &str) {
+        tracing::warn!(function = %self.recipe.function.arn, reason, "an instance did not come up");
+        self.failures += 1;
+        if self.failures >= FAILURES_MAX {
+            self.failures = 0;
+            self.end_live();
+            self.refuse_all(|_| Refusal::Internal(reason.to_owned()));
+        }
+    }
+
+    // The end -------------------------------------------------------------------------------------------------------
+
+    /// The launcher is gone, or never came up.
+    fn lost(&mut self, reason: &str) {
+        tracing::warn!(function = %self.recipe.function.arn, reason, "a sandbox was lost");
+        self.end_live();
+        self.failures += 1;
+        if self.failures >= FAILURES_MAX {
+            self.failures = 0;
+            self.refuse_all(|_| Refusal::Internal(reason.to_owned()));
+        }
+    }
+
+    /// Ends the launcher, and with it every process inside; calls in flight see their instance end.
+    fn end_live(&mut self) {
+        let Some(live) = self.live.take() else { return };
+        let Live { control, mut process, zygote_cgroup, spares, ordered, running, .. } = live;
+        drop(control);
+        drop(running);
+        let cgroups: Vec<Cgroup> = zygote_cgroup
+            .into_iter()
+            .chain(spares.into_iter().map(|spare| spare.cgroup))
+            .chain(ordered.into_values().map(|ordered| ordered.cgroup))
+            .collect();
+        let shared = self.shared.clone();
+        shared.endings.clone().spawn(async move {
+            // The launcher ends when its control socket closes; it is killed if it does not.
+            let waited = tokio::task::spawn_blocking(move || {
+                for _ in 0..500 {
+                    if let Ok(Some(_)) = process.try_wait() {
+                        return;
+                    }
+                    std::thread::sleep(Duration::from_millis(4));
+                }
+                let _ = process.kill();
+                let _ = process.wait();
+            });
+            let _ = waited.await;
+            for cgroup in cgroups {
+                shared.bury_now(cgroup).await;
+            }
+        });
+    }
+
+    fn drop_spares(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        let spares: Vec<Spare> = live.spares.drain(..).collect();
+        for spare in spares {
+            self.order(&Order::Kill { instance: spare.number }, &[]);
+            self.shared.bury(spare.cgroup);
+        }
+    }
+
+    fn order(&mut self, order: &Order, descriptors: &[std::os::fd::BorrowedFd<'_>]) {
+        let Some(live) = &self.live else { return };
+        if let Err(error) = live.control.get_ref().order(order, descriptors) {
+            self.lost(&format!("the launcher does not take orders: {error}"));
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let Some(live) = &self.live else {
+            return Instant::now() + Duration::from_secs(3600);
+        };
+        let next = if self.last_used.elapsed() <= SPARES_IDLE + TICK {
+            Instant::now() + TICK
+        } else {
+            self.last_used + self.shared.options.zygote_idle
+        };
+        match &live.zygote {
+            Zygote::Booting { deadline, .. } => next.min(*deadline),
+            _ => next,
+        }
+    }
+
+    fn tick(&mut self) {
+        self.rate = 0.7 * self.rate + 0.3 * f64::from(self.arrivals) / TICK.as_secs_f64();
+        self.arrivals = 0;
+        let idle = self.last_used.elapsed();
+        let Some(live) = &self.live else { return };
+        if let Zygote::Booting { deadline, .. } = live.zygote
+            && Instant::now() >= deadline
+        {
+            return self.init_timed_out();
+        }
+        let in_use = live.running.len() > live.spares.len() || !self.waiting.is_empty();
+        let too_old = live.started.elapsed() > ZYGOTE_AGE_MAX && !in_use;
+        if (idle >= self.shared.options.zygote_idle && !in_use) || too_old {
+            self.end_live();
+        } else if idle > SPARES_IDLE {
+            self.drop_spares();
+        }
+    }
+}
+
+/// What comes from a sandbox.
+enum Event {
+    Report(io::Result<Option<(Report, Vec<OwnedFd>)>>),
+    InitSaid(Vec<LogLine>),
+}
+
+/// The next event of the sandbox; never resolves while there is no sandbox. Cancel-safe.
+async fn next_event(live: &mut Option<Live>) -> Event {
+    let Some(live) = live else { return std::future::pending().await };
+    let control = &mut live.control;
+    let report = async {
+        loop {
+            let mut ready = control.readable_mut().await?;
+            match ready.try_io(|control| control.get_mut().report()) {
+                Ok(result) => return result,
+                Err(_would_block) => {}
+            }
+        }
+    };
+    match &mut live.zygote {
+        Zygote::Booting { log, .. } if !log.ended => tokio::select! {
+            report = report => Event::Report(report),
+            lines = log.read() => Event::InitSaid(lines),
+        },
+        _ => Event::Report(report.await),
+    }
+}
+
+async fn one_use_init(
+    socket: std::os::unix::net::UnixStream,
+    log: OwnedFd,
+    limits: &Limits,
+) -> Result<(UnixStream, LogPipe, Vec<LogLine>), InitError> {
+    let broken = |error: io::Error| InitError {
+        error_type: "Runtime.ExitError".to_owned(),
+        body: report::error("Runtime.ExitError", &format!("Error: Runtime exited during init: {error}")).into(),
+        lines: Vec::new(),
+    };
+    socket.set_nonblocking(true).map_err(broken)?;
+    let mut socket = UnixStream::from_std(socket).map_err(broken)?;
+    let mut log = LogPipe::new(pipe::Receiver::from_owned_fd(log).map_err(broken)?, limits);
+    let mut lines = Vec::new();
+    let answer = {
+        let answer = instance::answer(&mut socket, 0);
+        tokio::pin!(answer);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => break answer,
+                some = log.read(), if !log.ended => lines.extend(some),
+            }
+        }
+    };
+    match answer {
+        Ok((Answer::Ready, _)) => Ok((socket, log, lines)),
+        Ok((Answer::Error { body, in_init: true }, words)) => {
+            lines.extend(words.map(|words| crate::log_pipe::function_line(&words)));
+            Err(InitError { error_type: instance::error_type_of(&body), body, lines })
+        }
+        Ok(_) => Err(InitError { lines, ..broken(io::ErrorKind::InvalidData.into()) }),
+        Err(error) => Err(InitError { lines, ..broken(error) }),
+    }
+}
+
+/// Registers a launcher's socket with the runtime's poller.
+#[expect(deprecated, reason = "its successor is unsafe for types whose descriptor may change; `Control` owns one for life")]
+fn watched(control: Control) -> io::Result<AsyncFd<Control>> {
+    AsyncFd::new(control)
+}
+
+/// CPU share of a memory size, in thousandths: 1,769 MB are one CPU.
+fn cpu_millis(memory_mb: u32) -> u64 {
+    u64::from(memory_mb) * 1000 / 1769
+}
+
+fn platform(text: String) -> LogLine {
+    LogLine { at: Timestamp::now(), source: LogSource::Platform, text }
+}
+
+/// `2026/11/23/[$LATEST]` and 32 hexadecimal digits, as Lambda names the streams of its environments.
+fn log_stream_name() -> String {
+    let day = Timestamp::now().strftime("%Y/%m/%d").to_string();
+    format!("{day}/[$LATEST]{}", uuid::Uuid::new_v4().simple())
+}

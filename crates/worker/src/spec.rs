@@ -1,0 +1,164 @@
+//! From a function's configuration to the specification of its sandbox.
+
+use crate::{Options, interpreters::{Interpreter, Mount}};
+use dayfly_sandbox::{BindMount, Spec, seccomp};
+use dayfly_types::FunctionConfiguration;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The runtime that runs inside; mounted at `/var/runtime`.
+const BOOTSTRAP: &str = include_str!("../../../runtimes/python/bootstrap.py");
+/// Loopback port inside that reaches this server.
+const ENDPOINT_PORT: u16 = 4566;
+/// First host id of the range that sandboxes map to as root: far above what systems hand out to people and containers.
+const HOST_ID_BASE: u32 = 0x6000_0000;
+/// Host ids of one sandbox; as many sandboxes have ranges of their own until the numbers are used again.
+const HOST_IDS: u32 = 1 << 16;
+const HOST_RANGES: u32 = 4096;
+
+/// What every sandbox of this worker shares: folders, made once.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    runtime: PathBuf,
+    mount_point: PathBuf,
+}
+
+impl Shared {
+    /// Writes what all sandboxes mount below `folder`.
+    pub fn prepare(folder: &Path) -> io::Result<Self> {
+        let shared = Self { runtime: folder.join("runtime"), mount_point: folder.join("root") };
+        for folder in [&shared.runtime, &shared.mount_point] {
+            fs::create_dir_all(folder)?;
+        }
+        open_to_read(&shared.runtime, 0o755)?;
+        let filter = seccomp::to_bytes(&seccomp::call().map_err(io::Error::other)?);
+        for (name, content) in [("bootstrap.py", BOOTSTRAP.as_bytes()), ("call.bpf", &filter)] {
+            let path = shared.runtime.join(name);
+            fs::write(&path, content)?;
+            open_to_read(&path, 0o644)?;
+        }
+        Ok(shared)
+    }
+
+    /// The sandbox of `function` with its code at `code`. `number` picks the range of host ids.
+    pub fn spec(
+        &self,
+        options: &Options,
+        function: &FunctionConfiguration,
+        interpreter: &Interpreter,
+        code: &Path,
+        log_stream: &str,
+        number: u64,
+    ) -> Spec {
+        let bind = |source: &Path, target: &Path, hide: &[PathBuf]| BindMount {
+            source: source.to_owned(),
+            target: target.to_owned(),
+            hide: hide.to_vec(),
+        };
+        let mut binds = Vec::new();
+        let mut links = Vec::new();
+        for mount in &interpreter.mounts {
+            match mount {
+                Mount::Folder { path, hide } => binds.push(bind(path, path, hide)),
+                Mount::File { path } => binds.push(bind(path, path, &[])),
+                Mount::Link { path, target } => links.push((path.clone(), target.clone())),
+            }
+        }
+        binds.push(bind(code, Path::new("/var/task"), &[]));
+        binds.push(bind(&self.runtime, Path::new("/var/runtime"), &[]));
+        let program = [&*interpreter.executable.to_string_lossy(), "-S", "-B", "-u", "/var/runtime/bootstrap.py"];
+        Spec {
+            mount_point: self.mount_point.clone(),
+            binds,
+            links,
+            files: files(),
+            host_id_base: HOST_ID_BASE + (number % u64::from(HOST_RANGES)) as u32 * HOST_IDS,
+            program: program.map(str::to_owned).to_vec(),
+            environment: environment(options, function, interpreter, log_stream),
+            hostname: "dayfly".to_owned(),
+            tmp_bytes: u64::from(function.ephemeral_storage_mb) << 20,
+            open_files: options.limits.open_files,
+            processes: options.limits.processes,
+            endpoint_port: ENDPOINT_PORT,
+        }
+    }
+}
+
+fn open_to_read(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// The few files of `/etc` that libraries ask for.
+fn files() -> Vec<(PathBuf, String)> {
+    [
+        (
+            "/etc/passwd",
+            "root:x:0:0:root:/:/bin/sh\nsbx_user:x:993:993::/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n",
+        ),
+        ("/etc/group", "root:x:0:\nsbx_user:x:993:\nnogroup:x:65534:\n"),
+        ("/etc/hosts", "127.0.0.1 localhost dayfly\n::1 localhost\n"),
+        ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+        ("/etc/resolv.conf", ""),
+    ]
+    .map(|(path, content)| (PathBuf::from(path), content.to_owned()))
+    .to_vec()
+}
+
+/// What init and handler find in `os.environ`: the function's own variables, and Lambda's, which win.
+fn environment(
+    options: &Options,
+    function: &FunctionConfiguration,
+    interpreter: &Interpreter,
+    log_stream: &str,
+) -> Vec<(String, String)> {
+    let credentials = (options.credentials)(function);
+    let region = function.arn.region.as_str();
+    let memory = function.memory_mb.to_string();
+    let endpoint = format!("http://127.0.0.1:{ENDPOINT_PORT}");
+    let own = function.environment.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let library_path = "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib";
+    let mut environment: std::collections::BTreeMap<String, String> = [
+        // These a function may set for itself.
+        ("PATH", "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"),
+        ("LD_LIBRARY_PATH", library_path),
+        ("PYTHONPATH", "/var/runtime"),
+        ("LANG", "en_US.UTF-8"),
+        ("TZ", ":UTC"),
+        ("HOME", "/tmp"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into_iter()
+    .chain(own)
+    .collect();
+    let mut set = |name: &str, value: &str| {
+        environment.insert(name.to_owned(), value.to_owned());
+    };
+    set("_HANDLER", &function.handler);
+    set("LAMBDA_TASK_ROOT", "/var/task");
+    set("LAMBDA_RUNTIME_DIR", "/var/runtime");
+    set("AWS_EXECUTION_ENV", &format!("AWS_Lambda_{}", function.runtime));
+    set("AWS_LAMBDA_FUNCTION_NAME", function.arn.name.as_str());
+    set("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST");
+    set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &memory);
+    set("AWS_LAMBDA_LOG_GROUP_NAME", &function.logging.group);
+    set("AWS_LAMBDA_LOG_STREAM_NAME", log_stream);
+    set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+    set("AWS_REGION", region);
+    set("AWS_DEFAULT_REGION", region);
+    set("AWS_ACCESS_KEY_ID", &credentials.access_key_id);
+    set("AWS_SECRET_ACCESS_KEY", &credentials.secret_access_key);
+    if let Some(token) = &credentials.session_token {
+        set("AWS_SESSION_TOKEN", token);
+    }
+    set("AWS_ENDPOINT_URL", &endpoint);
+    // The heap in huge pages: a clone copies page table entries, and a huge page has one instead of 512. The runtime
+    // takes these two away again before the function's code runs.
+    if interpreter.has_glibc {
+        set("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.top_pad=2097152:glibc.malloc.arena_max=1");
+        set("PYTHONMALLOC", "malloc");
+    }
+    environment.into_iter().collect()
+}

@@ -1,0 +1,515 @@
+"""The Python runtime: what runs inside the sandbox, from init to the end of a call.
+
+Started by the launcher as a zygote (descriptor 3 is its control socket) or as an instance that serves one call without
+being a clone (descriptor 4 is its call socket). A zygote runs init once and then only clones itself; a clone, or an
+instance, reads one event from its call socket, runs the handler, answers, and ends.
+
+Nothing here is trusted by the processes outside: the function's own code runs in the same interpreter. Python 3.9 to
+3.14, standard library only.
+
+Wire, all integers little-endian. Control, one datagram each: from the launcher `clone` with two descriptors (call
+socket, log pipe); to it `R[reason]` (init done; the reason says why it cannot be cloned), `F<error JSON>`, `C<pid>`,
+`E<reason>`. Call socket: in comes u32 length of the header, u32 length of the event, the header (JSON), the event;
+out go frames of u8 kind, u32 length, body: `I` init done, `L` log text, then one of `R` result or `E` error JSON.
+"""
+
+import sys
+
+
+def _prepare_path():
+    """What Lambda's sys.path has: the function first, then layers, then the standard library. No site-packages."""
+    import site
+
+    site.ENABLE_USER_SITE = False
+    site.setquit()
+    site.setcopyright()
+    version = "%d.%d" % sys.version_info[:2]
+    first = ["/var/task", "/opt/python/lib/python%s/site-packages" % version, "/opt/python"]
+    import os
+
+    extra = [p for p in os.environ.get("PYTHONPATH", "").split(":") if p and p not in first]
+    rest = [p for p in sys.path if p not in first and p not in extra and p != "/var/runtime"]
+    sys.path[:] = first + extra + rest
+
+
+_prepare_path()
+
+import _socket  # noqa: E402  (the C module: `socket` itself would cost every zygote a megabyte)
+import gc  # noqa: E402
+import importlib  # noqa: E402
+import json  # noqa: E402
+import logging  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+import struct  # noqa: E402
+import time  # noqa: E402
+import traceback  # noqa: E402
+
+CONTROL_FD = 3
+CALL_FD = 4
+SCM_RIGHTS = 1
+# Must be the set that the seccomp filter lets pass: parent, user, pid, mount, ipc and uts namespaces, the thread id
+# written and cleared as fork does, SIGCHLD.
+CLONE_FLAGS = 0x8000 | 0x10000000 | 0x20000000 | 0x20000 | 0x8000000 | 0x4000000 | 0x1000000 | 0x200000 | 17
+
+
+# The handler's world --------------------------------------------------------------------------------------------------
+
+
+class CognitoIdentity(object):
+    """Identity of an Amazon Cognito user: always there, mostly empty."""
+
+    __slots__ = ("cognito_identity_id", "cognito_identity_pool_id")
+
+    def __init__(self):
+        self.cognito_identity_id = None
+        self.cognito_identity_pool_id = None
+
+
+class Client(object):
+    """`client` of a client context, as mobile SDKs send it."""
+
+    __slots__ = ("installation_id", "app_title", "app_version_name", "app_version_code", "app_package_name")
+
+
+class ClientContext(object):
+    """What a caller sent as `X-Amz-Client-Context`."""
+
+    __slots__ = ("custom", "env", "client")
+
+
+def _client_context(text):
+    if not text:
+        return None
+    data = json.loads(text)
+    if not isinstance(data, dict):
+        return None
+    context = ClientContext()
+    context.custom = data.get("custom")
+    context.env = data.get("env")
+    context.client = None
+    if isinstance(data.get("client"), dict):
+        context.client = Client()
+        for name in Client.__slots__:
+            setattr(context.client, name, data["client"].get(name))
+    return context
+
+
+class LambdaContext(object):
+    """The second argument of a handler.
+
+    Times are milliseconds of the wall clock; `memory_limit_in_mb` is a string, as Lambda's is.
+    """
+
+    def __init__(self, header):
+        self.aws_request_id = header["request_id"]
+        self.invoked_function_arn = header["arn"]
+        self.tenant_id = header.get("tenant_id")
+        self.client_context = _client_context(header.get("client_context"))
+        self.identity = CognitoIdentity()
+        environ = os.environ
+        self.log_group_name = environ.get("AWS_LAMBDA_LOG_GROUP_NAME")
+        self.log_stream_name = environ.get("AWS_LAMBDA_LOG_STREAM_NAME")
+        self.function_name = environ.get("AWS_LAMBDA_FUNCTION_NAME")
+        self.function_version = environ.get("AWS_LAMBDA_FUNCTION_VERSION")
+        self.memory_limit_in_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        self._deadline_ms = header["deadline_ms"]
+
+    def get_remaining_time_in_millis(self):
+        """Milliseconds until the call times out; never negative."""
+        return max(self._deadline_ms - int(time.time() * 1000), 0)
+
+    def log(self, message):
+        """Writes to the log as it is."""
+        sys.stdout.write(str(message))
+
+    def __repr__(self):
+        shown = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        return "LambdaContext(%s)" % ", ".join("%s=%r" % pair for pair in shown.items())
+
+
+class _Encoder(json.JSONEncoder):
+    def default(self, value):
+        decimal = sys.modules.get("decimal")
+        if decimal is not None and isinstance(value, decimal.Decimal):
+            return float(value)
+        return json.JSONEncoder.default(self, value)
+
+
+# From Python 3.12 on Lambda's runtime leaves characters as they are.
+_encode = _Encoder(ensure_ascii=sys.version_info < (3, 12)).encode
+
+
+class _RequestIdFilter(logging.Filter):
+    request_id = None
+
+    def filter(self, record):
+        record.aws_request_id = _RequestIdFilter.request_id
+        return True
+
+
+class _LogHandler(logging.Handler):
+    def emit(self, record):
+        sys.stdout.write(self.format(record))
+
+
+def _setup_logging():
+    handler = _LogHandler()
+    formatter = logging.Formatter(
+        "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n", "%Y-%m-%dT%H:%M:%S"
+    )
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    handler.addFilter(_RequestIdFilter())
+    logging.getLogger().addHandler(handler)
+
+
+# Init -----------------------------------------------------------------------------------------------------------------
+
+
+class _InitFailed(Exception):
+    def __init__(self, error_type, message, stack):
+        Exception.__init__(self, message)
+        self.body = {"errorMessage": message, "errorType": error_type, "requestId": "", "stackTrace": stack}
+
+
+def _frames(error):
+    """The stack trace's lines, without the runtime's own frames."""
+    frames = traceback.extract_tb(error.__traceback__)
+    frames = [f for f in frames if not f.filename.startswith(("/var/runtime/", "<frozen importlib"))]
+    return traceback.format_list(frames)
+
+
+def _load_handler():
+    name = os.environ.get("_HANDLER", "")
+    module_name, dot, function_name = name.rpartition(".")
+    if not dot or not module_name:
+        message = "Bad handler '%s': not enough values to unpack (expected 2, got 1)" % name
+        raise _InitFailed("Runtime.MalformedHandlerName", message, [])
+    try:
+        module = importlib.import_module(module_name.replace("/", "."))
+    except ImportError as error:
+        message = "Unable to import module '%s': %s" % (module_name, error)
+        raise _InitFailed("Runtime.ImportModuleError", message, _frames(error))
+    except SyntaxError as error:
+        message = "Syntax error in module '%s': %s" % (module_name, error)
+        text = ['  File "%s" Line %s\n    %s\n' % (error.filename, error.lineno, (error.text or "").strip())]
+        raise _InitFailed("Runtime.UserCodeSyntaxError", message, text)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        raise _InitFailed(type(error).__name__, str(error), _frames(error))
+    handler = getattr(module, function_name, None)
+    if handler is None:
+        message = "Handler '%s' missing on module '%s'" % (function_name, module_name)
+        raise _InitFailed("Runtime.HandlerNotFound", message, [])
+    return handler
+
+
+def _error_log(body):
+    text = "[ERROR] %s" % body["errorType"]
+    if body["errorMessage"]:
+        text += ": %s" % body["errorMessage"]
+    if body["stackTrace"]:
+        text += "\nTraceback (most recent call last):\n" + "".join(body["stackTrace"])
+    return text.rstrip("\n")
+
+
+# One call -------------------------------------------------------------------------------------------------------------
+
+
+def _receive(call, count):
+    data = call.recv(count)
+    if len(data) < count:
+        parts = [data]
+        missing = count - len(data)
+        while missing:
+            data = call.recv(min(missing, 1 << 20))
+            if not data:
+                # The server does not want this instance: nobody waits for an answer.
+                os._exit(0)
+            parts.append(data)
+            missing -= len(data)
+        data = b"".join(parts)
+    return data
+
+
+def _send(call, kind, body):
+    call.sendall(struct.pack("<BI", kind, len(body)) + body)
+
+
+def _flush():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass
+
+
+def _run(handler, header, event):
+    """Runs the handler; returns the frame's kind and body, and log text for an error."""
+    try:
+        try:
+            value = json.loads(event) if event else {}
+        except Exception as error:
+            return ord("E"), _failure("Runtime.UnmarshalError", "Unable to unmarshal input: %s" % error, []), None
+        result = handler(value, LambdaContext(header))
+        try:
+            return ord("R"), _encode(result).encode("utf-8", "surrogatepass"), None
+        except Exception as error:
+            message = "Unable to marshal response: %s" % error
+            return _failed("Runtime.MarshalError", message, [], header)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        try:
+            message = str(error)
+        except Exception:
+            message = "<exception str() failed>"
+        return _failed(type(error).__name__, message, _frames(error), header)
+
+
+def _failure(error_type, message, stack, header=None):
+    body = {"errorMessage": message, "errorType": error_type}
+    if header is not None:
+        body["requestId"] = header["request_id"]
+    body["stackTrace"] = stack
+    return json.dumps(body).encode()
+
+
+def _failed(error_type, message, stack, header):
+    log = _error_log({"errorType": error_type, "errorMessage": message, "stackTrace": stack})
+    return ord("E"), _failure(error_type, message, stack, header), log
+
+
+def _serve(handler, call):
+    """Reads one event from the call socket, runs the handler, answers, and ends the process."""
+    header_bytes, event_bytes = struct.unpack("<II", _receive(call, 8))
+    header = json.loads(_receive(call, header_bytes))
+    event = _receive(call, event_bytes) if event_bytes else b""
+    _RequestIdFilter.request_id = header["request_id"]
+    if header.get("trace_id"):
+        os.environ["_X_AMZN_TRACE_ID"] = header["trace_id"]
+    try:
+        kind, body, log = _run(handler, header, event)
+    except SystemExit as error:
+        _flush()
+        code = error.code
+        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+    _flush()
+    if log is not None:
+        _send(call, ord("L"), log.encode("utf-8", "backslashreplace"))
+    _send(call, kind, body)
+    os._exit(0)
+
+
+def _reseed():
+    """Whatever would repeat in every clone. `random` itself is reseeded by the interpreter's own fork hook."""
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.seed()
+
+
+def _kill_means_end():
+    """A clone is process 1 of its namespace, where the kernel ignores signals that it sends to itself by default.
+
+    A function that ends itself so is to end all the same.
+    """
+    kill = os.kill
+    ends = {signal.SIGKILL, signal.SIGTERM, signal.SIGABRT, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+
+    def kill_or_end(pid, number):
+        if pid in (1, 0) and number in ends:
+            if number == signal.SIGKILL or signal.getsignal(number) is signal.SIG_DFL:
+                os._exit(128 + number)
+        return kill(pid, number)
+
+    os.kill = kill_or_end
+
+
+# The zygote -----------------------------------------------------------------------------------------------------------
+
+
+class _Cloner(object):
+    """Clones the process with system calls that the standard library does not have, through ctypes."""
+
+    def __init__(self):
+        import ctypes
+
+        machine = os.uname().machine
+        numbers = {"x86_64": (56, 317, 126), "aarch64": (220, 277, 91)}
+        self.clone_number, self.seccomp_number, self.capset_number = numbers[machine]
+        # On 64-bit ARM the last two arguments of clone are the other way round.
+        self.tid_is_fourth = machine == "x86_64"
+        libc = ctypes.PyDLL(None, use_errno=True)
+        self.errno = ctypes.get_errno
+        self.syscall = libc.syscall
+        self.syscall.restype = ctypes.c_long
+        self.syscall.argtypes = [ctypes.c_long] * 6
+        self.madvise = libc.madvise
+        self.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        self.before = ctypes.pythonapi.PyOS_BeforeFork
+        self.in_child = ctypes.pythonapi.PyOS_AfterFork_Child
+        self.in_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
+        # libc keeps its thread id at the address that it gave the kernel at start; a clone's must be its own.
+        address = ctypes.c_ulong(0)
+        libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+        if libc.prctl(40, ctypes.addressof(address), 0, 0, 0) != 0 or not address.value:
+            raise OSError("the kernel does not tell the thread id's address (CONFIG_CHECKPOINT_RESTORE)")
+        self.tid_address = address.value
+        with open("/var/runtime/call.bpf", "rb") as file:
+            code = file.read()
+        self.filter_code = ctypes.create_string_buffer(code, len(code))
+        self.filter = ctypes.create_string_buffer(
+            struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(self.filter_code)), 16
+        )
+        self.filter_address = ctypes.addressof(self.filter)
+        self.cap_header = ctypes.create_string_buffer(struct.pack("<Ii", 0x20080522, 0), 8)
+        self.cap_data = ctypes.create_string_buffer(24)
+        self.cap_header_address = ctypes.addressof(self.cap_header)
+        self.cap_data_address = ctypes.addressof(self.cap_data)
+
+    def clone(self):
+        """Returns the clone's pid, 0 in the clone."""
+        self.before()
+        tid = self.tid_address
+        if self.tid_is_fourth:
+            pid = self.syscall(self.clone_number, CLONE_FLAGS, 0, 0, tid, 0)
+        else:
+            pid = self.syscall(self.clone_number, CLONE_FLAGS, 0, 0, 0, tid)
+        if pid == 0:
+            self.in_child()
+            return 0
+        error = self.errno()
+        self.in_parent()
+        if pid < 0:
+            raise OSError(error, "clone: " + os.strerror(error))
+        return pid
+
+    def shut_in(self):
+        """Gives up the capabilities of the new user namespace and the right to make another."""
+        if self.syscall(self.capset_number, self.cap_header_address, self.cap_data_address, 0, 0, 0) != 0:
+            os._exit(72)
+        if self.syscall(self.seccomp_number, 1, 0, self.filter_address, 0, 0) != 0:
+            os._exit(73)
+
+    def collapse(self):
+        """Backs the heap with huge pages, so that a clone copies few page table entries."""
+        huge = 2 << 20
+        with open("/proc/self/maps") as maps:
+            regions = [line.split() for line in maps]
+        for fields in regions:
+            anonymous = len(fields) < 6 or fields[5] == "[heap]"
+            if anonymous and fields[1] == "rw-p":
+                start, end = (int(part, 16) for part in fields[0].split("-"))
+                start, end = (start + huge - 1) // huge * huge, end // huge * huge
+                if end > start:
+                    self.madvise(start, end - start, 14)
+                    self.madvise(start, end - start, 25)
+
+
+def _rehearse():
+    """Touches what every call touches, so that a spare takes its page faults before its call comes."""
+    header = {"request_id": "", "arn": "", "deadline_ms": 0}
+    header = json.loads(json.dumps(header))
+    LambdaContext(header).get_remaining_time_in_millis()
+    _encode({"statusCode": 200, "body": "x"}).encode()
+    struct.unpack("<II", struct.pack("<II", 0, 0))
+    struct.pack("<BI", 82, 0)
+
+
+def _become_instance(cloner, handler, descriptors):
+    """In the clone: its own descriptors, no rights, fresh randomness; then the one call."""
+    cloner.shut_in()
+    call_fd, log_fd = descriptors
+    os.dup2(log_fd, 1)
+    os.dup2(log_fd, 2)
+    os.close(log_fd)
+    os.close(CONTROL_FD)
+    _reseed()
+    _kill_means_end()
+    call = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, call_fd)
+    _rehearse()
+    _serve(handler, call)
+
+
+def _zygote(handler):
+    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL_FD)
+    try:
+        cloner = _Cloner()
+    except Exception as error:
+        control.send(b"R" + ("this interpreter cannot clone itself: %s" % error).encode())
+        control.recv(1)
+        return
+    _rehearse()
+    gc.collect()
+    gc.freeze()
+    cloner.collapse()
+    _flush()
+    control.send(b"R")
+    while True:
+        data, ancillary, _flags, _address = control.recvmsg(16, 64)
+        if not data:
+            return
+        descriptors = ()
+        for _level, kind, rights in ancillary:
+            if kind == SCM_RIGHTS:
+                descriptors = struct.unpack("<%di" % (len(rights) // 4), rights[: len(rights) // 4 * 4])
+        if len(descriptors) != 2:
+            control.send(b"Ethe order came without its descriptors")
+            continue
+        try:
+            pid = cloner.clone()
+        except OSError as error:
+            control.send(("E%s" % error).encode())
+        else:
+            if pid == 0:
+                control.detach()
+                _become_instance(cloner, handler, descriptors)
+            control.send(b"C%d" % pid)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def main():
+    """Runs init, then what the descriptors that are open make of this process."""
+    one_use = True
+    try:
+        os.fstat(CALL_FD)
+    except OSError:
+        one_use = False
+    for name in ("GLIBC_TUNABLES", "PYTHONMALLOC"):
+        os.environ.pop(name, None)
+    sys.argv = [sys.argv[0]]
+    _setup_logging()
+    try:
+        handler = _load_handler()
+    except _InitFailed as failed:
+        _flush()
+        body = json.dumps(failed.body).encode()
+        log = _error_log(failed.body).encode("utf-8", "backslashreplace")
+        if one_use:
+            call = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, CALL_FD)
+            _send(call, ord("L"), log)
+            _send(call, ord("F"), body)
+        else:
+            os.write(2, log + b"\n")
+            control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL_FD)
+            control.send(b"F" + body[:60000])
+        os._exit(1)
+    if one_use:
+        os.close(CONTROL_FD)
+        _kill_means_end()
+        call = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, CALL_FD)
+        _flush()
+        _send(call, ord("I"), b"")
+        _serve(handler, call)
+    else:
+        _zygote(handler)
+
+
+if __name__ == "__main__":
+    main()
