@@ -7,6 +7,8 @@
 //! queue. So a server that dies at any moment leaves the event either as it was or one whole attempt further.
 
 mod attempt;
+#[cfg(test)]
+mod crash_tests;
 mod event;
 pub(crate) mod outcomes;
 #[cfg(test)]

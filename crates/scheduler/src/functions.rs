@@ -261,9 +261,11 @@ impl Functions {
         if let Some(state) = state {
             return Err(InvokeError::NotReady(format!("The function is currently in the following state: {state}")));
         }
-        let zip = inner.packages.path(&stored.function.code.sha256).await.map_err(internal)?;
-        let publish = inner.executor.publish(&stored.function.code.sha256, zip, stored.function.runtime).await;
-        publish.map_err(|error| InvokeError::Internal(format!("code of {arn}: {error}")))?;
+        match self.publish_patiently(&stored.function).await {
+            Ok(None) => {}
+            Ok(Some(_goes_on)) => return Err(InvokeError::Internal(format!("code of {arn} is being unpacked again"))),
+            Err(error) => return Err(InvokeError::Internal(format!("code of {arn}: {error}"))),
+        }
         let resolved = Resolved { id: stored.id, function: Arc::new(stored.function) };
         inner.cache.keep(key, resolved.clone(), changes);
         Ok(resolved)
@@ -347,8 +349,7 @@ impl Functions {
 
     /// Only says whether `next` could be.
     async fn check(&self, next: FunctionConfiguration) -> Result<FunctionConfiguration, Error> {
-        let zip = self.inner.packages.path(&next.code.sha256).await?;
-        self.inner.executor.publish(&next.code.sha256, zip, next.runtime).await?;
+        settle::ended(self.publish(&next).await?.await)?;
         Ok(next)
     }
 
@@ -368,9 +369,8 @@ impl Functions {
     }
 
     async fn write(&self, arn: &FunctionArn, old: Option<&Read>, new: Option<&Stored>) -> Result<(), Error> {
-        let result = self.inner.rows.write(arn, old, new).await;
-        self.inner.cache.forget(&key(arn));
-        result
+        let _changing = self.inner.cache.changing(key(arn));
+        self.inner.rows.write(arn, old, new).await
     }
 
     /// Sweeps packages that lost a user. A failure leaves the mark for the next start.

@@ -13,6 +13,8 @@ mod call;
 mod executor;
 pub mod functions;
 mod handle;
+#[cfg(test)]
+mod handle_tests;
 mod locks;
 #[cfg(test)]
 mod testing;

@@ -1,13 +1,14 @@
 //! Functions in memory, so that a call reads nothing from the store.
 //!
 //! Changes only ever remove from the cache; the next call reads the row anew. An entry is kept only when nothing
-//! changed while it was read, so an old row can never settle in after a new one.
+//! changed while it was read, so an old row can never settle in after a new one. While this server changes a function
+//! nothing is kept at all: who has seen the change in the store can not get the old function from the cache.
 
 use dayfly_store::{Change, Tables};
 use dayfly_types::FunctionConfiguration;
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock, Weak},
+    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, Weak},
 };
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use uuid::Uuid;
@@ -30,6 +31,20 @@ pub(super) struct Cache {
 struct Inner {
     functions: HashMap<String, Resolved>,
     changes: u64,
+    under_way: usize,
+}
+
+/// A change of a function is under way while this lives.
+pub(super) struct Changing<'a> {
+    cache: &'a Cache,
+    key: String,
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.cache.forget(&self.key);
+        self.cache.write().under_way -= 1;
+    }
 }
 
 impl Cache {
@@ -43,22 +58,33 @@ impl Cache {
     }
 
     pub(super) fn keep(&self, key: String, resolved: Resolved, changes: u64) {
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        if inner.changes == changes {
+        let mut inner = self.write();
+        if inner.changes == changes && inner.under_way == 0 {
             inner.functions.insert(key, resolved);
         }
     }
 
-    pub(super) fn forget(&self, key: &str) {
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+    /// To be called before a function's row is written, and held until it is.
+    pub(super) fn changing(&self, key: String) -> Changing<'_> {
+        self.write().under_way += 1;
+        self.forget(&key);
+        Changing { cache: self, key }
+    }
+
+    fn forget(&self, key: &str) {
+        let mut inner = self.write();
         inner.changes += 1;
         inner.functions.remove(key);
     }
 
     fn forget_all(&self) {
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.write();
         inner.changes += 1;
         inner.functions.clear();
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what other servers change, as long as the cache lives.

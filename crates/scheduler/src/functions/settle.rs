@@ -39,7 +39,7 @@ impl Functions {
         });
     }
 
-    async fn publish(&self, function: &FunctionConfiguration) -> Result<Publishing, Error> {
+    pub(super) async fn publish(&self, function: &FunctionConfiguration) -> Result<Publishing, Error> {
         let zip = self.inner.packages.path(&function.code.sha256).await?;
         let (executor, sha256, runtime) =
             (Arc::clone(&self.inner.executor), function.code.sha256.clone(), function.runtime);
@@ -106,6 +106,6 @@ impl Functions {
     }
 }
 
-fn ended(result: Result<Result<(), code::Error>, tokio::task::JoinError>) -> Result<(), code::Error> {
+pub(super) fn ended(result: Result<Result<(), code::Error>, tokio::task::JoinError>) -> Result<(), code::Error> {
     result.unwrap_or_else(|error| Err(std::io::Error::other(format!("unpacking ended early: {error}")).into()))
 }
