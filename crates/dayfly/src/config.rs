@@ -12,6 +12,8 @@ use thiserror::Error;
 pub struct Config {
     /// Region that `dayfly env` and the client verbs use.
     pub region: Region,
+    /// Seconds after which a zygote that is not called ends; its next call waits for init again.
+    pub zygote_idle_s: u32,
     /// Limits; the defaults are AWS's.
     pub limits: Limits,
     /// Prices; the defaults are AWS's.
@@ -44,7 +46,7 @@ pub enum Error {
 impl Default for Config {
     fn default() -> Self {
         let Ok(region) = "us-east-1".parse() else { unreachable!("us-east-1 is a region") };
-        Self { region, limits: Limits::default(), prices: Prices::default() }
+        Self { region, zygote_idle_s: 600, limits: Limits::default(), prices: Prices::default() }
     }
 }
 

@@ -49,7 +49,7 @@ pub enum Error {
     Signals(std::io::Error),
 }
 
-/// Session credentials of an execution role outlast any zygote that has them in its environment.
+/// Session credentials of an execution role live as long as AWS's longest sessions.
 const SESSION: Duration = Duration::from_secs(12 * 3600);
 
 /// Runs the server until it is told to stop and everything has ended.
@@ -82,6 +82,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
                 warn!("a sandbox network came up after the gateway had stopped");
             }
         }),
+        zygote_idle: Duration::from_secs(config.zygote_idle_s.into()),
     })
     .await?;
 
