@@ -28,12 +28,12 @@ use uuid::Uuid;
 
 /// What the handler does: its result, or why the call did not run.
 pub(crate) type Answer = Result<Result<Bytes, FunctionError>, InvokeError>;
-type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Handler = Box<dyn Fn(&Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
 
 /// The worker of a test.
 pub(crate) struct Script {
     clock: Arc<dyn Clock>,
-    handler: Box<dyn Fn(&Call) -> Later<Answer> + Send + Sync>,
+    handler: Handler,
     /// Calls as they began.
     pub calls: Mutex<Vec<Seen>>,
     /// Revisions that were retired.

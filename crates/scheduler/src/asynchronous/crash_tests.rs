@@ -91,22 +91,21 @@ fn server_that_is_killed() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let (_, _, handle) = server(folder.as_ref()).await;
-        let clients = (0..4).map(|_| {
-            let handle = handle.clone();
-            tokio::spawn(async move {
-                loop {
-                    let event = invocation("f", b"{}");
-                    let id = event.request_id;
-                    handle.enqueue(event).await.unwrap();
-                    let mut out = std::io::stdout().lock();
-                    writeln!(out, "accepted {id}").and_then(|()| out.flush()).unwrap();
-                }
-            })
-        });
-        for client in clients.collect::<Vec<_>>() {
+        let clients: Vec<_> = (0..4).map(|_| tokio::spawn(enqueue_for_ever(handle.clone()))).collect();
+        for client in clients {
             client.await.unwrap();
         }
     });
+}
+
+async fn enqueue_for_ever(handle: Handle) {
+    loop {
+        let event = invocation("f", b"{}");
+        let id = event.request_id;
+        handle.enqueue(event).await.unwrap();
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "accepted {id}").and_then(|()| out.flush()).unwrap();
+    }
 }
 
 async fn server(folder: &Path) -> (Store, meter::Handle, Handle) {

@@ -239,7 +239,7 @@ async fn updates_make_revisions_and_check_them() {
     assert_eq!((second.timeout_s, &second.last_update), (9, &LastUpdate::Successful));
     let stale = functions.update(&arn("f"), Some(&first.revision_id), Box::new(|_| {})).await;
     assert!(matches!(stale, Err(Error::RevisionMismatch)));
-    assert_eq!(*world.script.retired.lock().unwrap(), [first.revision_id.clone()]);
+    assert_eq!(*world.script.retired.lock().unwrap(), std::slice::from_ref(&first.revision_id));
 
     let dry = functions.update_code(&arn("f"), None, zip("dry"), None, true).await.unwrap();
     assert_eq!(dry.code.sha256, sha256("dry"));
@@ -296,7 +296,7 @@ async fn while_new_code_is_unpacked_calls_run_the_old() {
     world.handle.invoke(world.invocation("f"), false).await.unwrap();
     assert_eq!(world.script.seen().last().unwrap().revision_id, shown.revision_id);
     eventually("the old revision is retired", || async {
-        *world.script.retired.lock().unwrap() == [old.revision_id.clone()]
+        *world.script.retired.lock().unwrap() == std::slice::from_ref(&old.revision_id)
     })
     .await;
     eventually("the old package is gone", || has_package_not(&world, "f")).await;
