@@ -212,9 +212,9 @@ def test_new_code_serves_the_next_call(awslambda, create):
 
 
 def test_new_environment_serves_the_next_call(awslambda, create):
-    name = create("import os\ndef handler(e, c):\n    return os.environ.get('V')\n")["FunctionName"]
+    name = create("import os\ndef handler(e, c):\n    return os.environ.get('VERSION')\n")["FunctionName"]
     assert call(awslambda, name)[1] is None
-    awslambda.update_function_configuration(FunctionName=name, Environment={"Variables": {"V": "2"}})
+    awslambda.update_function_configuration(FunctionName=name, Environment={"Variables": {"VERSION": "2"}})
     awslambda.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 0.1})
     assert call(awslambda, name)[1] == "2"
 

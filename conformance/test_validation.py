@@ -129,10 +129,17 @@ def test_operations_that_are_not_served_are_named(awslambda):
 
 
 def test_wrong_keys_are_refused(awslambda):
-    wrong_secret = boto3.client("lambda", aws_secret_access_key="wrong", config=RAW)
-    wrong_id = boto3.client("lambda", aws_access_key_id="AKIAUNKNOWN", config=RAW)
+    ours = boto3.Session().get_credentials()
+
+    def client_with(key_id, secret, token=None):
+        return boto3.client(
+            "lambda", aws_access_key_id=key_id, aws_secret_access_key=secret, aws_session_token=token, config=RAW
+        )
+
+    wrong_secret = client_with(ours.access_key, "wrong")
+    wrong_id = client_with("AKIAUNKNOWNUNKNOWN00", ours.secret_key)
     nobody = boto3.client("lambda", config=RAW.merge(Config(signature_version=UNSIGNED)))
-    forged = boto3.client("lambda", aws_session_token="forged.token", config=RAW)
+    forged = client_with(ours.access_key, ours.secret_key, "forged.token")
     for client, codes in (
         (wrong_secret, {"InvalidSignatureException", "SignatureDoesNotMatch"}),
         (wrong_id, {"UnrecognizedClientException", "InvalidClientTokenId"}),

@@ -12,7 +12,7 @@ def test_a_function_from_deploy_to_rm(server, tmp_path):
     code = tmp_path / "greet"
     code.mkdir()
     (code / "main.py").write_text(SOURCE)
-    deployed = server.cli("deploy", code, "--memory", "192", "--env", "A=1", "--tag", "team=web")
+    deployed = server.cli("deploy", code, "--memory", "192", "--env", "KEY=1", "--tag", "team=web")
     assert deployed.stdout.strip() == "arn:aws:lambda:us-east-1:000000000000:function:greet"
     assert "dayfly invoke" in deployed.stderr
 
@@ -28,7 +28,7 @@ def test_a_function_from_deploy_to_rm(server, tmp_path):
     assert json.loads(server.cli("invoke", "greet").stdout) == {"bye": None}
     listed = json.loads(server.cli("ls", "--json").stdout)
     assert [(f["FunctionName"], f["MemorySize"]) for f in listed] == [("greet", 192)]
-    assert listed[0]["Environment"]["Variables"] == {"A": "1"}
+    assert listed[0]["Environment"]["Variables"] == {"KEY": "1"}
     assert "greet" in server.cli("ls").stdout
 
     server.cli("invoke", "greet", "--async")
