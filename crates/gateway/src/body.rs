@@ -1,5 +1,6 @@
 //! Reads a request's body, within bounds of size, time and memory.
 
+use crate::Patience;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -10,16 +11,15 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-/// Longest silence within a body.
-const SILENCE: Duration = Duration::from_secs(20);
 /// Slowest client that is served, over the whole body.
 const BYTES_PER_SECOND_MIN: u64 = 128 << 10;
-/// Time that every body has, however small.
-const GRACE: Duration = Duration::from_secs(30);
 /// Longest wait for memory that other requests hold.
 const MEMORY_WAIT: Duration = Duration::from_secs(10);
 /// A body over its limit is read to its end up to this size, so that the client gets to read the answer.
 const DRAIN_BYTES: u64 = 256 << 20;
+
+/// How much of the body of a request that was refused by its head is read.
+const DISCARD_BYTES: u64 = 8 << 20;
 
 /// Why there is no body.
 #[derive(Debug, Error)]
@@ -68,22 +68,23 @@ impl Memory {
 }
 
 /// Reads `body`, at most `limit` bytes.
-pub async fn read(mut body: Incoming, limit: u64, memory: &Memory) -> Result<Held, Error> {
+pub async fn read(mut body: Incoming, limit: u64, memory: &Memory, patience: &Patience) -> Result<Held, Error> {
     if body.is_end_stream() {
         return Ok(Held { bytes: Bytes::new(), _memory: None });
     }
     let announced = body.size_hint().exact();
-    let deadline = Instant::now() + GRACE + Duration::from_secs(announced.unwrap_or(limit) / BYTES_PER_SECOND_MIN);
+    let deadline =
+        Instant::now() + patience.grace + Duration::from_secs(announced.unwrap_or(limit) / BYTES_PER_SECOND_MIN);
     if let Some(actual) = announced.filter(|announced| *announced > limit) {
-        return Err(refuse(body, actual, limit, 0, deadline).await);
+        return Err(refuse(body, actual, limit, 0, (deadline, patience)).await);
     }
     let permit = memory.take(announced.unwrap_or(limit)).await?;
     let mut whole = Whole::Nothing;
-    while let Some(data) = frame(&mut body, deadline).await? {
+    while let Some(data) = frame(&mut body, deadline, patience).await? {
         let received = whole.len() as u64 + data.len() as u64;
         if received > limit {
             drop(whole);
-            return Err(refuse(body, received, limit, received, deadline).await);
+            return Err(refuse(body, received, limit, received, (deadline, patience)).await);
         }
         whole = whole.and(data, announced);
     }
@@ -132,9 +133,9 @@ impl Whole {
     }
 }
 
-async fn frame(body: &mut Incoming, deadline: Instant) -> Result<Option<Bytes>, Error> {
+async fn frame(body: &mut Incoming, deadline: Instant, patience: &Patience) -> Result<Option<Bytes>, Error> {
     loop {
-        let until = deadline.min(Instant::now() + SILENCE);
+        let until = deadline.min(Instant::now() + patience.silence);
         match timeout_at(until, body.frame()).await.map_err(|_| Error::TooSlow)? {
             None => return Ok(None),
             Some(frame) => {
@@ -147,12 +148,23 @@ async fn frame(body: &mut Incoming, deadline: Instant) -> Result<Option<Bytes>, 
 }
 
 /// Throws the rest away as it comes: a client that still writes would otherwise see a reset instead of the answer.
-async fn refuse(mut body: Incoming, announced: u64, limit: u64, mut received: u64, deadline: Instant) -> Error {
-    while received < DRAIN_BYTES {
-        match frame(&mut body, deadline).await {
+async fn refuse(body: Incoming, announced: u64, limit: u64, received: u64, until: (Instant, &Patience)) -> Error {
+    let received = received + drain(body, DRAIN_BYTES - received.min(DRAIN_BYTES), until.0, until.1).await;
+    Error::TooLarge { actual: announced.max(received), limit }
+}
+
+/// Throws away the body of a request that was refused by its head, as far as that is worth it.
+pub async fn discard(body: Incoming, patience: &Patience) {
+    drain(body, DISCARD_BYTES, Instant::now() + patience.silence, patience).await;
+}
+
+async fn drain(mut body: Incoming, most: u64, deadline: Instant, patience: &Patience) -> u64 {
+    let mut received = 0;
+    while received < most {
+        match frame(&mut body, deadline, patience).await {
             Ok(Some(data)) => received += data.len() as u64,
             _ => break,
         }
     }
-    Error::TooLarge { actual: announced.max(received), limit }
+    received
 }

@@ -55,47 +55,78 @@ async fn signed(gateway: &Gateway, memory: &body::Memory, id: RequestId, parts: 
     let claim = Claim::read(&parts);
     let service = Service::of(claim.as_ref().map(|claim| claim.service.as_str()).unwrap_or_default(), &parts);
     let protocol = service.protocol();
-    let result = async {
-        let claim = claim.map_err(|error| Error::of_signature(&error, protocol))?;
-        let (principal, secret) = key_of(gateway, &claim, protocol)?;
-        let region: Region = claim.region.parse().map_err(|_| {
-            let scope = sigv4::Error::Scope("Credential should be scoped to a valid region.".to_owned());
-            Error::of_signature(&scope, protocol)
-        })?;
-        let limits = &gateway.options.limits;
-        let (limit, too_large) = service.body_limit(&parts, limits);
-        let held = body::read(body, limit, memory).await.map_err(|error| Error::of_body(error, too_large))?;
-        let (parts, body) = verify(claim, secret, parts, held.bytes.clone())
-            .await
-            .map_err(|error| Error::of_signature(&error, protocol))?;
-        let request = Request { id, parts, body, region, principal };
-        match service {
-            Service::Lambda => lambda::answer(gateway, request).await,
-            Service::Sts => sts::answer(&request),
-            Service::Logs => logs::answer(gateway, &request).await,
-            Service::Dayfly => dayfly::answer(gateway, &request).await,
-            Service::Other(name) => Err(Error::unsupported(&format!("the service {name}"))),
+    let admitted = claim
+        .map_err(|error| Error::of_signature(&error, protocol))
+        .and_then(|claim| Signer::of(gateway, claim, protocol));
+    let result = match admitted {
+        Ok(signer) => served(gateway, memory, &service, signer, id, parts, body).await,
+        Err(error) => {
+            body::discard(body, &gateway.patience).await;
+            Err(error)
         }
     };
-    result.await.unwrap_or_else(|error| {
+    result.unwrap_or_else(|error| {
         tracing::debug!(code = %error.code, status = error.status.as_u16(), message = error.message, "refused");
         error.into_response(protocol, id)
     })
 }
 
-/// The principal and the secret of the key that a request claims to be signed with.
-fn key_of(gateway: &Gateway, claim: &Claim, protocol: Protocol) -> Result<(Principal, String), Error> {
-    let options = &gateway.options;
-    let now = options.clock.now();
-    claim.check_time(now).map_err(|error| Error::of_signature(&error, protocol))?;
-    match &claim.session_token {
-        Some(token) => options.sessions.verify(&claim.access_key_id, token, now),
-        None if claim.access_key_id == options.root.access_key_id => {
-            Some((Principal::Root { account: options.account.clone() }, options.root.secret_access_key.clone()))
-        }
-        None => None,
+/// Reads and verifies a request whose key is known, and has its service answer it.
+async fn served(
+    gateway: &Gateway,
+    memory: &body::Memory,
+    service: &Service,
+    signer: Signer,
+    id: RequestId,
+    parts: Parts,
+    body: Incoming,
+) -> Result<Response, Error> {
+    let protocol = service.protocol();
+    let (limit, too_large) = service.body_limit(&parts, &gateway.options.limits);
+    let read = body::read(body, limit, memory, &gateway.patience).await;
+    let held = read.map_err(|error| Error::of_body(error, too_large))?;
+    let Signer { claim, secret, principal, region } = signer;
+    let verified = verify(claim, secret, parts, held.bytes.clone()).await;
+    let (parts, body) = verified.map_err(|error| Error::of_signature(&error, protocol))?;
+    let request = Request { id, parts, body, region, principal };
+    match service {
+        Service::Lambda => lambda::answer(gateway, request).await,
+        Service::Sts => sts::answer(&request),
+        Service::Logs => logs::answer(gateway, &request).await,
+        Service::Dayfly => dayfly::answer(gateway, &request).await,
+        Service::Other { name, .. } => Err(Error::unsupported(&format!("the service {name}"))),
     }
-    .ok_or_else(|| Error::unknown_key(protocol))
+}
+
+/// Who a request claims to be signed by: known here, not yet proven.
+struct Signer {
+    claim: Claim,
+    secret: String,
+    principal: Principal,
+    region: Region,
+}
+
+impl Signer {
+    /// The key that `claim` names, when it is known and the request is of now.
+    fn of(gateway: &Gateway, claim: Claim, protocol: Protocol) -> Result<Self, Error> {
+        let options = &gateway.options;
+        let now = options.clock.now();
+        claim.check_time(now).map_err(|error| Error::of_signature(&error, protocol))?;
+        let key = match &claim.session_token {
+            Some(token) => options.sessions.verify(&claim.access_key_id, token, now),
+            None if claim.access_key_id == options.root.access_key_id => {
+                let root = Principal::Root { account: options.account.clone() };
+                Some((root, options.root.secret_access_key.clone()))
+            }
+            None => None,
+        };
+        let (principal, secret) = key.ok_or_else(|| Error::unknown_key(protocol))?;
+        let region = claim.region.parse().map_err(|_| {
+            let scope = sigv4::Error::Scope("Credential should be scoped to a valid region.".to_owned());
+            Error::of_signature(&scope, protocol)
+        })?;
+        Ok(Self { claim, secret, principal, region })
+    }
 }
 
 async fn verify(claim: Claim, secret: String, parts: Parts, body: Bytes) -> Result<(Parts, Bytes), sigv4::Error> {
@@ -126,7 +157,7 @@ enum Service {
     Sts,
     Logs,
     Dayfly,
-    Other(String),
+    Other { name: String, protocol: Protocol },
 }
 
 impl Service {
@@ -140,7 +171,7 @@ impl Service {
             "" if parts.headers.contains_key("x-amz-target") => Self::Logs,
             "" if parts.uri.path() == "/" => Self::Sts,
             "" => Self::Lambda,
-            other => Self::Other(other.chars().take(64).collect()),
+            other => Self::Other { name: other.chars().take(64).collect(), protocol: guessed(other, parts) },
         }
     }
 
@@ -148,7 +179,8 @@ impl Service {
         match self {
             Self::Lambda => Protocol::RestJson,
             Self::Logs | Self::Dayfly => Protocol::Json,
-            Self::Sts | Self::Other(_) => Protocol::Query,
+            Self::Sts => Protocol::Query,
+            Self::Other { protocol, .. } => *protocol,
         }
     }
 
@@ -164,5 +196,16 @@ impl Service {
                 }),
             ),
         }
+    }
+}
+
+/// The protocol of a service that is not served: its error should be readable all the same.
+fn guessed(service: &str, parts: &Parts) -> Protocol {
+    if parts.headers.contains_key("x-amz-target") {
+        Protocol::Json
+    } else if service == "s3" || parts.uri.path() == "/" {
+        Protocol::Query
+    } else {
+        Protocol::RestJson
     }
 }

@@ -46,17 +46,47 @@ pub struct Options {
     pub secret: [u8; 32],
 }
 
+/// How long clients may take.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    /// For a request's line and headers to arrive; also the longest idle time of a connection.
+    pub headers: Duration,
+    /// Longest silence within a body.
+    pub silence: Duration,
+    /// Time that every body has, however small; larger ones have more.
+    pub grace: Duration,
+    /// Longest time that a client takes nothing of its answer.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            headers: Duration::from_secs(30),
+            silence: Duration::from_secs(20),
+            grace: Duration::from_secs(30),
+            answer: Duration::from_secs(60),
+        }
+    }
+}
+
 /// The front-end. Cheap to clone.
 #[derive(Clone)]
 pub struct Gateway {
     options: Arc<Options>,
+    patience: Arc<Patience>,
     in_sandbox: bool,
 }
 
 impl Gateway {
     /// A gateway for the server's public address.
     pub fn new(options: Options) -> Self {
-        Self { options: Arc::new(options), in_sandbox: false }
+        Self { options: Arc::new(options), patience: Arc::default(), in_sandbox: false }
+    }
+
+    /// The same gateway with other times.
+    pub fn with_patience(&self, patience: Patience) -> Self {
+        Self { patience: Arc::new(patience), ..self.clone() }
     }
 
     /// The same gateway for listeners in sandbox networks: no unsigned endpoints but code downloads, and a smaller

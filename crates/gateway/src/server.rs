@@ -13,8 +13,6 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-/// Time for a request's line and headers to arrive; also the longest idle time of a connection.
-const HEADER_TIME: Duration = Duration::from_secs(30);
 /// Pause after a failed accept: most likely the file descriptors are used up, and spinning would not free any.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections and body memory of the public listener, and of one sandbox network.
@@ -83,8 +81,11 @@ async fn connection(
     mut stopped: watch::Receiver<bool>,
     _permit: OwnedSemaphorePermit,
 ) {
-    // Only latency suffers where this fails.
-    let _ = stream.set_nodelay(true);
+    if let Err(error) = prepare(&stream, gateway.patience.answer) {
+        debug!(%peer, %error, "connection ended before it began");
+        return;
+    }
+    let header_time = gateway.patience.headers;
     let headers_bytes = gateway.options.limits.request_headers_bytes.max(8192);
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, memory) = (gateway.clone(), memory.clone());
@@ -93,7 +94,7 @@ async fn connection(
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIME)
+            .header_read_timeout(header_time)
             .max_buf_size(headers_bytes)
             .serve_connection(TokioIo::new(stream), service)
     );
@@ -109,4 +110,12 @@ async fn connection(
     if let Err(error) = result {
         debug!(%peer, %error, "connection ended");
     }
+}
+
+/// Sends at once, and lets the kernel end a connection whose client takes nothing of its answer: hyper would wait for
+/// ever.
+fn prepare(stream: &TcpStream, answer: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let milliseconds = u32::try_from(answer.as_millis()).unwrap_or(u32::MAX);
+    Ok(rustix::net::sockopt::set_tcp_user_timeout(stream, milliseconds)?)
 }

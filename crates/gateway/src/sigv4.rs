@@ -16,6 +16,9 @@ use thiserror::Error;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// How far a client's clock may be off.
 const SKEW: Duration = Duration::from_secs(15 * 60);
+/// Most signed headers. Without a bound, one long header named again and again would make a canonical request of
+/// gigabytes.
+const SIGNED_HEADERS_MAX: usize = 100;
 /// Longest life of a presigned URL: a week.
 const EXPIRES_S_MAX: u64 = 604_800;
 
@@ -157,6 +160,10 @@ impl Claim {
             ));
         };
         let signed_headers: Vec<String> = signed_headers.split(';').map(str::to_ascii_lowercase).collect();
+        let repeated = |(index, name): (usize, &String)| signed_headers[..index].contains(name);
+        if signed_headers.len() > SIGNED_HEADERS_MAX || signed_headers.iter().enumerate().any(repeated) {
+            return Err(incomplete("'SignedHeaders' has too many names, or one twice"));
+        }
         if !signed_headers.iter().any(|name| name == "host") {
             return Err(Error::Scope(
                 "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.".to_owned(),

@@ -317,6 +317,10 @@ fn what_is_not_a_signature_has_a_typed_error() {
     ] {
         assert!(matches!(header(&broken), Err(Error::Incomplete(_))), "{broken:?}");
     }
+    for names in ["host;host".to_owned(), (0..101).map(|n| format!("h{n};")).collect::<String>() + "host"] {
+        let many = format!("{SCOPE}, SignedHeaders={names}, Signature=00");
+        assert!(matches!(header(&many), Err(Error::Incomplete(_))), "{names:?}");
+    }
     let unsigned_host = format!("{SCOPE}, SignedHeaders=x-amz-date, Signature=00");
     assert!(matches!(header(&unsigned_host), Err(Error::Scope(_))));
     let other_day = format!("AWS4-HMAC-SHA256 Credential=AKID/20150831/us-east-1/service/aws4_request{fields}");

@@ -1,6 +1,7 @@
 //! Clients that are broken, greedy or gone, and the end of the server.
 
 use crate::harness::{KEY, SECRET, Server, create, parse, send, signed};
+use dayfly_gateway::Patience;
 use dayfly_types::Limits;
 use std::time::{Duration, Instant};
 use tokio::{
@@ -174,4 +175,74 @@ async fn stopping_finishes_what_runs_and_closes_what_is_idle() {
     }
     assert!(begun.elapsed() < Duration::from_secs(3));
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
+}
+
+/// Short times, so that the tests are short.
+fn impatient() -> Patience {
+    let short = Duration::from_millis(400);
+    Patience { headers: short, silence: short, grace: Duration::from_millis(1200), answer: Duration::from_millis(1500) }
+}
+
+#[tokio::test]
+async fn slow_heads_and_idle_connections_are_closed() {
+    let server = Server::start_with(Limits::default(), impatient()).await;
+    for head in ["", "G", "GET / HTTP/1.1\r\nhost: h\r\nx: "] {
+        let begun = Instant::now();
+        raw(&server, head.as_bytes()).await;
+        assert!(begun.elapsed() < Duration::from_secs(2), "{head:?} held the connection");
+    }
+}
+
+#[tokio::test]
+async fn slow_bodies_are_refused_whether_they_stop_or_trickle() {
+    let server = Server::start_with(Limits::default(), impatient()).await;
+    server.create("f").await;
+    let request = signed(server.address, "lambda", "POST", INVOKE, &[], &[b' '; 1000], KEY, SECRET);
+    let (head, _) = request.split_at(request.len() - 1000);
+    let begun = Instant::now();
+    let stopped = parse(&raw(&server, head).await);
+    assert_eq!((stopped.status, stopped.error()), (408, "RequestTimeoutException"));
+
+    let (mut read, mut write) = TcpStream::connect(server.address).await.unwrap().into_split();
+    write.write_all(head).await.unwrap();
+    let trickle = tokio::spawn(async move {
+        while write.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut all = Vec::new();
+    let _ = timeout(Duration::from_secs(5), read.read_to_end(&mut all)).await.expect("an end");
+    trickle.abort();
+    assert_eq!(parse(&all).status, 408);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
+    let mut server = Server::start_with(Limits::default(), impatient()).await;
+    server.create("f").await;
+    // Longer than the sockets' buffers take.
+    let payload = format!("\"{}\"", "x".repeat(6 << 20).split_at((6 << 20) - 2).0);
+    let request = signed(server.address, "lambda", "POST", INVOKE, &[], payload.as_bytes(), KEY, SECRET);
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    stream.write_all(&request).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let begun = Instant::now();
+    for one in server.stop() {
+        timeout(Duration::from_secs(10), one).await.expect("the server ends").unwrap();
+    }
+    // Well within the five seconds that requests in flight would have.
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    drop(stream);
+}
+
+#[tokio::test]
+async fn a_request_refused_by_its_head_is_answered_although_it_has_a_body() {
+    let server = Server::start(Limits::default()).await;
+    let body = vec![b'x'; 5 << 20];
+    let answer =
+        send(server.address, &signed(server.address, "lambda", "POST", INVOKE, &[], &body, "AKIANOBODY", SECRET)).await;
+    assert_eq!((answer.status, answer.error()), (403, "UnrecognizedClientException"));
 }

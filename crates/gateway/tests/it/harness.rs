@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dayfly_gateway::{Gateway, Options};
+use dayfly_gateway::{Gateway, Options, Patience};
 use dayfly_scheduler::{Executor, Handle, Parts};
 use dayfly_types::{
     AccountId, FunctionError, InvokeError, Limits, LogLine, LogSource, Outcome, Qualifier, Runtime, SystemClock,
@@ -46,6 +46,10 @@ pub struct Answer {
 
 impl Server {
     pub async fn start(limits: Limits) -> Self {
+        Self::start_with(limits, Patience::default()).await
+    }
+
+    pub async fn start_with(limits: Limits, patience: Patience) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = dayfly_store::embedded::open(folder.path()).unwrap();
         let meter = dayfly_meter::Handle::start(store.clone(), Default::default()).await.unwrap();
@@ -75,7 +79,8 @@ impl Server {
             sessions: sessions.clone(),
             public_endpoint: "http://127.0.0.1:1".to_owned(),
             secret: [9; 32],
-        });
+        })
+        .with_patience(patience);
         let (mut stop, mut serving, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
         for gateway in [gateway.clone(), gateway.for_sandbox()] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
