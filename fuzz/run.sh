@@ -18,6 +18,7 @@ case " $targets all " in
 *" $target "*) ;;
 *) echo "no target $target; there are: $targets" >&2; exit 2 ;;
 esac
+command -v c++ >/dev/null || { echo "a C++ compiler is needed (Debian: apt install g++)" >&2; exit 2; }
 [ "$target" = all ] || targets=$target
 
 # With --target, the flags do not reach build scripts and procedural macros.

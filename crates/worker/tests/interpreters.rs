@@ -87,8 +87,9 @@ import sys, uuid, zlib, zoneinfo
 assert ssl.create_default_context().get_ca_certs() or not os.path.exists("/etc/ssl/certs/ca-certificates.crt")
 zoneinfo.ZoneInfo("Europe/Berlin")
 assert subprocess.check_output(["sh", "-c", "echo yes | cat"]) == b"yes\n"
-for name in ["python3", sys.executable]:
-    assert subprocess.check_output([name, "-c", "print(1)"]) == b"1\n"
+for name in ["python3", "python", sys.executable]:
+    script = "import sys; print(sys.version)"
+    assert subprocess.check_output([name, "-c", script], text=True).strip() == sys.version, name
 if sys.argv[1] == "true":
     import ctypes
     ctypes.CDLL(None).getpid()
@@ -98,7 +99,7 @@ for module in ["pip", "numpy", "boto3", "setuptools"]:
     except ImportError:
         continue
     sys.exit(module + " of the host can be imported")
-for path in ["/etc/shadow", "/etc/passwd", "/etc/ssl/private", "/home", "/var", "/tmp", "/opt"]:
+for path in ["/etc/shadow", "/etc/passwd", "/etc/ssl/private", "/home", "/var/lib", "/tmp", "/opt"]:
     assert not os.path.exists(path), path
 print(sys.executable)
 "#;
@@ -121,10 +122,9 @@ fn in_root(interpreter: &Interpreter, root: &Path) -> std::process::Output {
             Mount::Link { target, .. } => format!("ln -s {} {inside}\n", quoted(target)),
         };
     }
-    let folder = quoted(interpreter.executable.parent().unwrap());
     script += &format!("mkdir {0}/dev\ntouch {0}/dev/null\nmount --bind /dev/null {0}/dev/null\n", quoted(root));
     script += &format!(
-        "exec chroot {} /usr/bin/env -i PATH={folder}:/usr/bin {} -I -c \"$1\" \"$2\"",
+        "exec chroot {} /usr/bin/env -i PATH=/var/lang/bin:/usr/bin {} -I -c \"$1\" \"$2\"",
         quoted(root),
         quoted(&interpreter.executable)
     );

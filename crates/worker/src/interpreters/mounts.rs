@@ -55,6 +55,9 @@ const FOLDERS: [&str; 13] = [
 
 const FILES: [&str; 3] = ["/etc/ld.so.cache", "/etc/ssl/openssl.cnf", "/etc/ssl/cert.pem"];
 
+/// Folder of the interpreter's names in a sandbox.
+const LANGUAGE_FOLDER: &str = "/var/lang/bin";
+
 /// Where system-wide packages may be, below folders that are shown.
 const PACKAGE_FOLDERS: [&str; 2] = ["/usr/lib", "/usr/lib64"];
 
@@ -85,12 +88,13 @@ pub(super) fn mounts(executable: &Path, probe: &Probe) -> Vec<Mount> {
             add(&mut mounts, &folder.join(name));
         }
     }
-    if !is_covered(&mounts, executable) {
-        add(&mut mounts, executable);
-        if let Some(name) = executable.file_name() {
-            for link in ["python3", "python"].iter().filter(|link| **link != name) {
-                mounts.push(Mount::Link { path: executable.with_file_name(link), target: name.into() });
-            }
+    add(&mut mounts, executable);
+    // Where Lambda has its interpreter, first on its `PATH`. Python finds its library through links.
+    let own_name = executable.file_name().unwrap_or_default();
+    for name in [own_name, "python3".as_ref(), "python".as_ref()] {
+        let path = Path::new(LANGUAGE_FOLDER).join(name);
+        if !is_covered(&mounts, &path) {
+            mounts.push(Mount::Link { path, target: executable.to_owned() });
         }
     }
 
