@@ -4,6 +4,7 @@
 
 mod boto3;
 mod bounds;
+mod cost;
 mod harness;
 mod lambda;
 mod signatures;
