@@ -11,17 +11,6 @@ pub fn run(options: &cli::Doctor) -> Result<(), Error> {
     checks.push(interpreters());
     let missing = checks.iter().filter(|check| check.status == Status::Missing).count();
     if options.json {
-        let checks: Vec<_> = checks
-            .iter()
-            .map(|check| {
-                json!({
-                    "name": check.name,
-                    "status": word(check.status),
-                    "detail": check.detail,
-                    "consequence": check.consequence,
-                })
-            })
-            .collect();
         output::json(&json!({"checks": checks, "can_run": missing == 0}))?;
     } else {
         for check in &checks {
@@ -39,13 +28,14 @@ pub fn run(options: &cli::Doctor) -> Result<(), Error> {
 
 fn interpreters() -> Check {
     let found = dayfly_worker::interpreters::find(&[]);
+    let consequence = if found.is_empty() { "no function can be created: install python3" } else { "" };
     let list: Vec<String> =
         found.iter().map(|found| format!("{} ({})", found.version, found.executable.display())).collect();
     Check {
-        name: "Python interpreters".into(),
+        name: "Python interpreters",
         status: if found.is_empty() { Status::Missing } else { Status::Good },
         detail: if list.is_empty() { "none".into() } else { list.join(", ") },
-        consequence: "no function can be created: install python3".into(),
+        consequence: consequence.into(),
     }
 }
 
