@@ -6,7 +6,7 @@
 
 use super::{Error, invalid, quoted};
 use dayfly_types::Limits;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 /// One entry, as both of its headers describe it.
 #[derive(Debug, Clone)]
@@ -67,7 +67,7 @@ struct End {
 }
 
 /// Reads and checks the whole directory. Memory is bounded by the directory's own size and `limits.code_entries`.
-pub(super) fn read<R: Read + Seek>(zip: &mut R, limits: &Limits) -> Result<Vec<Entry>, Error> {
+pub(super) fn read<R: Read + Seek>(zip: &mut BufReader<R>, limits: &Limits) -> Result<Vec<Entry>, Error> {
     let end = find_end(zip)?;
     if end.entries == 0 {
         return Err(Error::Invalid("Uploaded file must be a non-empty zip".to_owned()));
@@ -80,8 +80,8 @@ pub(super) fn read<R: Read + Seek>(zip: &mut R, limits: &Limits) -> Result<Vec<E
     }
     let mut entries = Vec::new();
     let mut ranges = Vec::new();
-    zip.seek(SeekFrom::Start(end.directory_offset))?;
-    let mut records = io::BufReader::new(zip.by_ref().take(end.directory_bytes));
+    seek(zip, end.directory_offset)?;
+    let mut records = BufReader::new(zip.by_ref().take(end.directory_bytes));
     let mut read_bytes = 0;
     for _ in 0..end.entries {
         let record = read_central(&mut records)?;
@@ -116,13 +116,13 @@ pub(super) fn read<R: Read + Seek>(zip: &mut R, limits: &Limits) -> Result<Vec<E
 }
 
 /// Finds the one end record, which with its comment must reach exactly to the end of the file.
-fn find_end<R: Read + Seek>(zip: &mut R) -> Result<End, Error> {
+fn find_end<R: Read + Seek>(zip: &mut BufReader<R>) -> Result<End, Error> {
     let length = zip.seek(SeekFrom::End(0))?;
     if length < END_BYTES {
         return Err(invalid("this is not a zip file"));
     }
     let tail_offset = length.saturating_sub(END_BYTES + COMMENT_BYTES_MAX);
-    zip.seek(SeekFrom::Start(tail_offset))?;
+    seek(zip, tail_offset)?;
     let mut tail = Vec::new();
     zip.by_ref().take(length - tail_offset).read_to_end(&mut tail)?;
 
@@ -173,7 +173,7 @@ fn find_end<R: Read + Seek>(zip: &mut R) -> Result<End, Error> {
 }
 
 /// The zip64 end record and its offset, when a locator stands right before the end record.
-fn find_end64<R: Read + Seek>(zip: &mut R, end_offset: u64) -> Result<Option<(End, u64)>, Error> {
+fn find_end64<R: Read + Seek>(zip: &mut BufReader<R>, end_offset: u64) -> Result<Option<(End, u64)>, Error> {
     let Some(locator_offset) = end_offset.checked_sub(END64_LOCATOR_BYTES) else { return Ok(None) };
     let locator: [u8; END64_LOCATOR_BYTES as usize] = read_array(zip, locator_offset)?;
     let mut locator = Fields(&locator);
@@ -278,7 +278,12 @@ fn read_central(records: &mut impl Read) -> Result<Central, Error> {
 }
 
 /// Checks that the header in front of the data agrees with the directory, and notes where the data begins.
-fn check_local<R: Read + Seek>(zip: &mut R, offset: u64, entry: &mut Entry, flags: u16) -> Result<(), Error> {
+fn check_local<R: Read + Seek>(
+    zip: &mut BufReader<R>,
+    offset: u64,
+    entry: &mut Entry,
+    flags: u16,
+) -> Result<(), Error> {
     let header: [u8; 30] = read_array(zip, offset)?;
     let mut header = Fields(&header);
     let disagree = || invalid(format!("the two headers of {} disagree", quoted(&entry.name)));
@@ -353,9 +358,18 @@ fn seconds(date: u16, time: u16) -> i64 {
     civil.and_then(|at| at.to_zoned(jiff::tz::TimeZone::UTC)).map_or(FIRST_DATE_S, |at| at.timestamp().as_second())
 }
 
-fn read_array<const N: usize>(zip: &mut (impl Read + Seek), offset: u64) -> Result<[u8; N], Error> {
+/// Goes to `offset` and keeps what is buffered: entries mostly follow each other, and there may be 200,000.
+pub(super) fn seek(zip: &mut BufReader<impl Read + Seek>, offset: u64) -> io::Result<()> {
+    let here = zip.stream_position()?;
+    match offset.checked_signed_diff(here) {
+        Some(distance) => zip.seek_relative(distance),
+        None => zip.seek(SeekFrom::Start(offset)).map(|_| ()),
+    }
+}
+
+fn read_array<const N: usize>(zip: &mut BufReader<impl Read + Seek>, offset: u64) -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
-    zip.seek(SeekFrom::Start(offset))?;
+    seek(zip, offset)?;
     zip.read_exact(&mut bytes).map_err(cut_off)?;
     Ok(bytes)
 }

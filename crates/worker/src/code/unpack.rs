@@ -11,7 +11,7 @@ use dayfly_types::Limits;
 use flate2::bufread::DeflateDecoder;
 use std::{
     fs::{self, File, FileTimes, Permissions},
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    io::{self, BufReader, Read, Seek, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -58,7 +58,7 @@ pub fn unpack<R: Read + Seek>(zip: R, folder: &Path, limits: &Limits) -> Result<
     write(&mut zip, &entries, &plan, folder)
 }
 
-fn plan(zip: &mut (impl BufRead + Seek), entries: &[Entry], limits: &Limits) -> Result<Plan, Error> {
+fn plan(zip: &mut BufReader<impl Read + Seek>, entries: &[Entry], limits: &Limits) -> Result<Plan, Error> {
     let mut plan = Plan::new(limits.code_entries);
     let mut links_bytes = 0;
     for (index, entry) in entries.iter().enumerate() {
@@ -89,14 +89,19 @@ fn plan(zip: &mut (impl BufRead + Seek), entries: &[Entry], limits: &Limits) -> 
     Ok(plan)
 }
 
-fn link_target(zip: &mut (impl BufRead + Seek), entry: &Entry) -> Result<String, Error> {
+fn link_target(zip: &mut BufReader<impl Read + Seek>, entry: &Entry) -> Result<String, Error> {
     let mut target = Vec::new();
     copy(zip, entry, &mut target)?;
     String::from_utf8(target)
         .map_err(|_| invalid(format!("the target of the symbolic link {} is not UTF-8", quoted(&entry.name))))
 }
 
-fn write(zip: &mut (impl BufRead + Seek), entries: &[Entry], plan: &Plan, folder: &Path) -> Result<Unpacked, Error> {
+fn write(
+    zip: &mut BufReader<impl Read + Seek>,
+    entries: &[Entry],
+    plan: &Plan,
+    folder: &Path,
+) -> Result<Unpacked, Error> {
     let mut unpacked = Unpacked::default();
     let mut links = Vec::new();
     for (index, node) in plan.nodes.iter().enumerate() {
@@ -136,8 +141,8 @@ fn write(zip: &mut (impl BufRead + Seek), entries: &[Entry], plan: &Plan, folder
 }
 
 /// Copies an entry's content to `to`; it must be exactly what the directory says, in size and in CRC.
-fn copy(zip: &mut (impl BufRead + Seek), entry: &Entry, to: &mut impl Write) -> Result<(), Error> {
-    zip.seek(SeekFrom::Start(entry.data_offset))?;
+fn copy(zip: &mut BufReader<impl Read + Seek>, entry: &Entry, to: &mut impl Write) -> Result<(), Error> {
+    directory::seek(zip, entry.data_offset)?;
     let compressed = zip.take(entry.compressed_bytes);
     match entry.method {
         Method::Stored => copy_checked(compressed, entry, to),

@@ -144,9 +144,11 @@ async fn zip64_records_are_read_where_they_are_needed_and_where_not() {
     }
 }
 
-/// What Python's own zipfile writes: files, links, streams, 66,000 entries.
+/// What Python's own zipfile writes: files, streams, and more entries than the old end record can count (folders that
+/// are named again and again, which some tools do, and which make no work).
 const WRITER: &str = r#"
-import io, os, sys, zipfile
+import io, sys, warnings, zipfile
+warnings.simplefilter("ignore")
 kind, path = sys.argv[1:]
 class Stream(io.RawIOBase):
     def __init__(self, file): self.file = file
@@ -160,7 +162,7 @@ with open(path, "wb") as file:
             wide.write(b"w" * 100000)
         if kind == "many":
             for number in range(66000):
-                archive.writestr("many/%d/%d" % (number % 100, number), "")
+                archive.writestr("many/%d/" % (number % 100), "")
     if kind == "append":
         file.flush()
         with zipfile.ZipFile(path, "a") as archive:
