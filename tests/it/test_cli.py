@@ -38,7 +38,9 @@ def test_a_function_from_deploy_to_rm(server, tmp_path):
     assert lines.count("hello log") == 3 and lines.count("bye log") == 2
     assert server.cli("logs", "greet", "--filter", '"bye log"').stdout.count("\n") == 2
 
-    bill = json.loads(server.cli("bill", "--json").stdout)
+    bill = harness.wait_until(
+        lambda: (bill := json.loads(server.cli("bill", "--json").stdout))["total"]["requests"] >= 5 and bill, what="5 calls"
+    )
     assert bill["total"]["requests"] == 5 and bill["total"]["errors"] == 0
     assert bill["total"]["mb_ms"] == bill["total"]["billed_ms"] * 192 > 0
     assert json.loads(server.cli("bill", "--by", "tag:team", "--json").stdout)["rows"][0]["name"] == "web"

@@ -8,7 +8,7 @@ use crate::{
     output, package,
 };
 use bytes::Bytes;
-use dayfly_meter::bill::{BillQuery, By};
+use dayfly_meter::bill::{Bill, BillQuery, By};
 use std::{
     process::Stdio,
     time::{Duration, Instant},
@@ -20,18 +20,16 @@ use tokio::{
 };
 
 const SOURCE: &str = "\
-import random
-
-STARTED_BY_INIT = random.random()   # runs once, in the zygote
-calls = 0
+calls = 0                      # init: runs once, in the zygote
 
 
 def handler(event, context):
     global calls
-    calls += 1                      # always 1: every call has an instance of its own
+    calls += 1                 # always 1: every call has an instance of its own
     return {'hello': event['name'], 'calls_seen_by_this_instance': calls}
 ";
 const START_WAIT: Duration = Duration::from_secs(20);
+const BILL_WAIT: Duration = Duration::from_secs(5);
 const STOP_WAIT: Duration = Duration::from_secs(15);
 
 /// Runs the demo; the server is gone when this returns, whatever happened.
@@ -84,13 +82,28 @@ async fn show(server: &mut Child, folder: &std::path::Path, calls: u32) -> Resul
     let instances: std::collections::BTreeSet<&String> = rows.iter().map(|row| &row[2]).collect();
     output::note(&format!("\n{calls} calls, {} instances; each is gone. The bill:\n", instances.len()));
     let query = BillQuery { by: By::Function, from: None, to: None };
-    let bill = bill::fetch(&client, &query).await?;
+    let bill = settled_bill(&client, &query, calls).await?;
     output::line(&bill::render(&bill, &query.by))?;
     output::note("\nNow for real: dayfly serve");
     if instances.len() != rows.len() {
         return Err(Error::Failed("an instance served more than one call".into()));
     }
     Ok(())
+}
+
+/// The bill once it has all the calls: a call is answered a moment before its record is written.
+async fn settled_bill(client: &Client, query: &BillQuery, calls: u32) -> Result<Bill, Error> {
+    let started = Instant::now();
+    loop {
+        let bill = bill::fetch(client, query).await?;
+        if bill.total.requests >= u64::from(calls) {
+            return Ok(bill);
+        }
+        if started.elapsed() > BILL_WAIT {
+            return Err(Error::Failed(format!("{} of {calls} calls are on the bill", bill.total.requests)));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 async fn call(client: &Client, number: u32) -> Result<Vec<String>, Error> {
