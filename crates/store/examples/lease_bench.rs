@@ -32,7 +32,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let bytes = std::fs::metadata(dir.path().join("store.redb"))?.len();
     println!("opening {} MB after a clean end: {:.2?}", bytes >> 20, start.elapsed());
     assert_eq!(store.queues.len("q").await?, messages as u64);
-    // As a crash would leave it: a copy of the file while it is in use.
+    // As a crash would leave it: a copy of the file after a write, without the end.
+    store.queues.enqueue("q", vec![0; 512].into(), now, u64::MAX).await?;
     let copy = tempfile::tempdir()?;
     std::fs::copy(dir.path().join("store.redb"), copy.path().join("store.redb"))?;
     let start = Instant::now();
