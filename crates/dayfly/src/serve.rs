@@ -71,16 +71,19 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
 
     info!("starting the worker");
     // Holds at most one listener per sandbox network that is made before the gateway takes them over.
-    let (sandbox_listeners, mut new_listeners) = mpsc::unbounded_channel::<TcpListener>();
+    let (sandbox_listeners, mut new_listeners) = mpsc::unbounded_channel::<(TcpListener, watch::Receiver<bool>)>();
     let worker = dayfly_worker::Handle::start(dayfly_worker::Options {
         folder: path.join("cache"),
         limits: config.limits.clone(),
         server_id: keys.server_id.clone(),
         credentials: role_credentials(sessions.clone(), clock.clone()),
         endpoint: Arc::new(move |listener| {
-            if sandbox_listeners.send(listener).is_err() {
+            // The sender is the guard: when the sandbox ends it goes, and the listener is closed.
+            let (guard, ended) = watch::channel(false);
+            if sandbox_listeners.send((listener, ended)).is_err() {
                 warn!("a sandbox network came up after the gateway had stopped");
             }
+            Box::new(guard)
         }),
         zygote_idle: Duration::from_secs(config.zygote_idle_s.into()),
     })
@@ -110,13 +113,11 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
         secret: secret(&keys.server_secret)?,
     });
     let (stop_front, stopped_front) = watch::channel(false);
-    let (stop_inner, stopped_inner) = watch::channel(false);
     let drain = Duration::from_secs(options.drain_seconds);
     let front = tokio::spawn(serve(gateway.clone(), listener, stopped_front, drain));
     let inner = tokio::spawn(async move {
-        while let Some(listener) = new_listeners.recv().await {
-            // The stop at the very end: calls that still run may use the endpoint until then.
-            tokio::spawn(serve(gateway.for_sandbox(), listener, stopped_inner.clone(), Duration::ZERO));
+        while let Some((listener, ended)) = new_listeners.recv().await {
+            tokio::spawn(serve(gateway.for_sandbox(), listener, ended, Duration::ZERO));
         }
     });
     folder.announce(&endpoint, config.region.as_str())?;
@@ -137,7 +138,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     }
     // What still runs has had its time: the worker ends it and takes down cgroups, mounts and networks.
     worker.drain(Duration::ZERO).await;
-    let _ = stop_inner.send(true);
+    // Calls that ran to the end could use the endpoint until then.
     inner.abort();
     info!("stopped");
     Ok(())

@@ -11,7 +11,7 @@ use dayfly_types::{Clock, FunctionConfiguration, Invocation, InvokeError, Outcom
 use dayfly_worker as worker;
 use logs::CallLogs;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Calls beyond the concurrency limit whose records may wait for their commit.
 const UNCOMMITTED_SPARE: usize = 1024;
@@ -82,13 +82,15 @@ impl Calls {
         }
     }
 
-    /// Runs the call. What it says is stored while it runs when it runs long.
+    /// Runs the call. What it says is stored while it runs when it runs long. `early` gets the outcome as soon as the
+    /// function has answered, where the worker can tell by then.
     pub(crate) async fn run(
         &self,
         function: Arc<FunctionConfiguration>,
         invocation: Arc<Invocation>,
         attempt: u32,
         want_log_tail: bool,
+        early: Option<oneshot::Sender<Outcome>>,
     ) -> (Result<Outcome, InvokeError>, Ran) {
         let logs = Arc::new(CallLogs::new(Arc::clone(&function), self.meter.clone()));
         let result = {
@@ -97,6 +99,7 @@ impl Calls {
                 invocation,
                 attempt,
                 want_log_tail,
+                early,
                 logs: Arc::<CallLogs>::clone(&logs),
             });
             loop {

@@ -74,10 +74,11 @@ impl Handle {
         let (function, permit, uncommitted) =
             self.admit(&invocation).instrument(debug_span!("scheduler.admit")).await?;
         let (answer, answered) = oneshot::channel();
+        let (early, answered_early) = oneshot::channel();
         let calls = self.inner.calls.clone();
         let span = debug_span!("scheduler.call");
         tokio::spawn(async move {
-            let call = calls.run(function.function, Arc::new(invocation), 1, want_log_tail).instrument(span);
+            let call = calls.run(function.function, Arc::new(invocation), 1, want_log_tail, Some(early)).instrument(span);
             let (result, ran) = call.await;
             drop(permit);
             // The client need not wait for the disk: record and REPORT line are lost together or not at all.
@@ -86,6 +87,10 @@ impl Handle {
             calls.commit(batch).await;
             drop(uncommitted);
         });
+        // The client need not wait for the instance to be torn down either.
+        if let Ok(outcome) = answered_early.await {
+            return Ok(outcome);
+        }
         answered.await.unwrap_or_else(|_| Err(InvokeError::Internal("the call's task ended early".to_owned())))
     }
 

@@ -30,7 +30,7 @@ async fn run() {
     let worker = Handle::start(Options {
         folder: folder.path().join("cache"), limits: Limits::default(), server_id: format!("example-{}", std::process::id()),
         credentials: Arc::new(|_| credentials::Credentials { access_key_id: "k".into(), secret_access_key: "s".into(), session_token: None }),
-        endpoint: Arc::new(|_| {}), zygote_idle: Duration::from_secs(300),
+        endpoint: Arc::new(|_| Box::new(())), zygote_idle: Duration::from_secs(300),
     }).await.unwrap();
     println!("{:?}", worker.runtimes());
     let runtime: Runtime = std::env::var("RUNTIME").unwrap_or("python3.11".into()).parse().unwrap();

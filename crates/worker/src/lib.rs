@@ -42,11 +42,15 @@ pub struct Options {
     pub server_id: String,
     /// Makes the credentials that a zygote's environment gets.
     pub credentials: Arc<dyn Fn(&FunctionConfiguration) -> Credentials + Send + Sync>,
-    /// Takes the listener of each new sandbox network: loopback inside reaches only this.
-    pub endpoint: Arc<dyn Fn(std::net::TcpListener) + Send + Sync>,
+    /// Takes the listener of each new sandbox network: loopback inside reaches only this. What it returns is kept as long
+    /// as the sandbox lives; then it is dropped, and the listener is to be closed, for it keeps the network alive.
+    pub endpoint: Arc<dyn Fn(std::net::TcpListener) -> EndpointGuard + Send + Sync>,
     /// A zygote that has not been used for so long ends.
     pub zygote_idle: Duration,
 }
+
+/// Dropped when a sandbox network is no longer needed.
+pub type EndpointGuard = Box<dyn std::any::Any + Send + Sync>;
 
 /// The worker. Cheap to clone.
 #[derive(Clone)]

@@ -240,6 +240,8 @@ struct Live {
     init_us: Option<u64>,
     spares: VecDeque<Spare>,
     ordered: HashMap<u64, Ordered>,
+    /// Keeps the sandbox's endpoint served.
+    endpoint: Option<crate::EndpointGuard>,
     /// Who wants to know of an instance's end.
     running: HashMap<u64, oneshot::Sender<Exit>>,
 }
@@ -288,7 +290,7 @@ impl Version {
                 () = sleep_until(next) => self.tick(),
             }
             self.order_more();
-            if self.retired && self.live.as_ref().is_none_or(|live| live.running.is_empty()) {
+            if self.retired && !self.in_use() {
                 break;
             }
         }
@@ -332,7 +334,7 @@ impl Version {
                 self.drop_spares();
             }
             Command::EvictIfIdle => {
-                if self.waiting.is_empty() && self.live.as_ref().is_some_and(|live| live.running.is_empty()) {
+                if !self.in_use() {
                     self.end_live();
                 }
             }
@@ -382,7 +384,10 @@ impl Version {
         match report {
             Report::Up => {
                 if let Some(listener) = descriptors.into_iter().next() {
-                    (self.shared.options.endpoint)(listener.into());
+                    let guard = (self.shared.options.endpoint)(listener.into());
+                    if let Some(live) = &mut self.live {
+                        live.endpoint = Some(guard);
+                    }
                 }
             }
             Report::Broken { reason } => self.lost(&reason),
@@ -431,6 +436,7 @@ impl Version {
             init_us: None,
             spares: VecDeque::new(),
             ordered: HashMap::new(),
+            endpoint: None,
             running: HashMap::new(),
         };
         if self.one_use.is_none() {
@@ -789,8 +795,9 @@ impl Version {
     /// Ends the launcher, and with it every process inside; calls in flight see their instance end.
     fn end_live(&mut self) {
         let Some(live) = self.live.take() else { return };
-        let Live { control, mut process, zygote_cgroup, spares, ordered, running, .. } = live;
+        let Live { control, mut process, zygote_cgroup, spares, ordered, running, endpoint, .. } = live;
         drop(control);
+        drop(endpoint);
         drop(running);
         let cgroups: Vec<Cgroup> = zygote_cgroup
             .into_iter()
@@ -833,6 +840,14 @@ impl Version {
         }
     }
 
+    /// Whether a call runs or waits.
+    fn in_use(&self) -> bool {
+        let running = self.live.as_ref().map_or(0, |live| {
+            live.running.len().saturating_sub(live.spares.len() + live.ordered.len())
+        });
+        running > 0 || !self.waiting.is_empty()
+    }
+
     fn next_deadline(&self) -> Instant {
         let Some(live) = &self.live else {
             return Instant::now() + Duration::from_secs(3600);
@@ -858,9 +873,8 @@ impl Version {
         {
             return self.init_timed_out();
         }
-        let in_use = live.running.len() > live.spares.len() || !self.waiting.is_empty();
-        let too_old = live.started.elapsed() > ZYGOTE_AGE_MAX && !in_use;
-        if (idle >= self.shared.options.zygote_idle && !in_use) || too_old {
+        let too_old = live.started.elapsed() > ZYGOTE_AGE_MAX;
+        if (idle >= self.shared.options.zygote_idle || too_old) && !self.in_use() {
             self.end_live();
         } else if idle > SPARES_IDLE {
             self.drop_spares();

@@ -52,7 +52,7 @@ impl Pump {
             Err(ended) => return (Err(ended), None),
         };
         let invocation = Arc::new(event.invocation.clone());
-        let call = self.inner.calls.run(resolved.function, invocation, event.attempts + 1, false);
+        let call = self.inner.calls.run(resolved.function, invocation, event.attempts + 1, false, None);
         let (result, ran) = call.instrument(debug_span!("scheduler.call")).await;
         (result.map_err(Ended::Early), Some((ran, uncommitted)))
     }
