@@ -191,10 +191,11 @@ impl Claim {
 
     /// Refuses what was signed too long ago or in the future.
     pub fn check_time(&self, now: Timestamp) -> Result<(), Error> {
-        let oldest = now - self.presigned_for.unwrap_or(SKEW);
+        let life = self.presigned_for.unwrap_or(SKEW);
+        let oldest = now - life;
         if self.at < oldest {
-            let (now, oldest) = (compact(now), compact(oldest));
-            return Err(Error::Expired(format!("{} is now earlier than {oldest} ({now} - 15 min.)", self.timestamp)));
+            let (now, oldest, life) = (compact(now), compact(oldest), in_words(life));
+            return Err(Error::Expired(format!("{} is now earlier than {oldest} ({now} - {life}.)", self.timestamp)));
         }
         let newest = now + SKEW;
         if self.at > newest {
@@ -397,6 +398,13 @@ fn date_header(text: &str) -> Result<(String, Timestamp), Error> {
         Err(_) => parse_timestamp(text)?,
     };
     Ok((compact(at), at))
+}
+
+fn in_words(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds % 60 == 0 => format!("{} min", seconds / 60),
+        seconds => format!("{seconds} sec"),
+    }
 }
 
 fn compact(at: Timestamp) -> String {
