@@ -78,7 +78,8 @@ impl Handle {
         let calls = self.inner.calls.clone();
         let span = debug_span!("scheduler.call");
         tokio::spawn(async move {
-            let call = calls.run(function.function, Arc::new(invocation), 1, want_log_tail, Some(early)).instrument(span);
+            let call =
+                calls.run(function.function, Arc::new(invocation), 1, want_log_tail, Some(early)).instrument(span);
             let (result, ran) = call.await;
             drop(permit);
             // The client need not wait for the disk: record and REPORT line are lost together or not at all.
