@@ -1,7 +1,7 @@
 //! CloudWatch's filter patterns, as far as people use them with `aws logs tail` and `filter-log-events`.
 //!
 //! Text: all plain terms and quoted phrases must occur, none with `-` before it may; of those with `?` one must, unless
-//! there are plain ones. JSON, in braces: see [`json`]. Matching is case-sensitive. Not served: `[…]` and `%regex%`.
+//! there are plain ones. JSON, in braces: as comparisons of fields. Matching is case-sensitive. Not served: `[…]` and `%regex%`.
 //! Source: "Filter pattern syntax for metric filters, subscription filters, filter log events", CloudWatch Logs User Guide.
 
 mod json;

@@ -1,6 +1,6 @@
 //! The store of one machine: tables and queues in one redb file, blobs as files beside it. Opened by the binary.
 //!
-//! All writes go through one thread ([`writer`]) that commits many of them with one fsync. Reads do not: a redb read
+//! All writes go through one thread that commits many of them with one fsync. Reads do not: a redb read
 //! transaction is a snapshot that waits for nobody, and a point read costs some microseconds, less than handing it to
 //! another thread would. Callers keep scans short by their `limit`.
 //!
@@ -28,11 +28,28 @@ use std::{fs, path::Path, sync::Arc};
 pub fn open(dir: &Path) -> Result<Store, Error> {
     fs::create_dir_all(dir).map_err(|error| Error::Engine(format!("cannot create {}: {error}", dir.display())))?;
     let path = dir.join("store.redb");
+    if !path.exists() {
+        create(dir, &path)?;
+    }
     let source = move || -> Result<Box<dyn redb::StorageBackend>, redb::DatabaseError> {
-        let file = fs::File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let file = fs::File::options().read(true).write(true).open(&path)?;
         Ok(Box::new(FileBackend::new(file)?))
     };
     open_over(Box::new(source), dir)
+}
+
+/// Makes an empty database under another name first: one whose making was cut short could never be opened.
+fn create(dir: &Path, path: &Path) -> Result<(), Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::Engine(format!("cannot create {}: {error}", path.display()));
+    let new = tempfile::Builder::new().prefix("store.new").tempfile_in(dir).map_err(|error| failed(&error))?;
+    drop(redb::Database::create(new.path()).map_err(|error| failed(&error))?);
+    new.as_file().sync_all().map_err(|error| failed(&error))?;
+    match new.persist_noclobber(path) {
+        // Another server was faster; the lock decides who may have the file.
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(&error)),
+        Ok(_) => sync_directory(dir),
+    }
 }
 
 /// The store over `source`, with its blobs in `dir`. Only who holds the lock on the source may clean the blobs.
