@@ -31,10 +31,11 @@ ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 class Server:
     """One server process. `with Server(folder) as server:` starts it, and stops it by its pid."""
 
-    def __init__(self, folder, *arguments, config=None, environment=None):
+    def __init__(self, folder, *arguments, config=None, environment=None, log=None):
         self.folder = pathlib.Path(folder)
         self.arguments = arguments
         self.environment = environment or {}
+        self.log = log
         self.process = None
         if config is not None:
             self.folder.mkdir(mode=0o700, exist_ok=True)
@@ -48,7 +49,7 @@ class Server:
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=None,
+            stderr=self.log,
             env={**os.environ, **self.environment},
             text=True,
         )

@@ -13,7 +13,7 @@ mod verbs;
 
 use clap::{CommandFactory, Parser};
 use std::{io::Write, process::ExitCode};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
 
 fn main() -> ExitCode {
     // The launcher must stay single-threaded and small: nothing else may have happened in it.
@@ -65,6 +65,8 @@ fn log_to_stderr(format: cli::LogFormat) {
     let filter = EnvFilter::try_from_env("DAYFLY_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // At `debug`, the steps of each call (see ARCHITECTURE.md) and the time that each took.
+        .with_span_events(FmtSpan::NEW | FmtSpan::CLOSE)
         .with_writer(std::io::stderr)
         .with_ansi(output::colour(&std::io::stderr()));
     match format {
