@@ -23,6 +23,8 @@ use tokio::{sync::oneshot, task::JoinSet, time::Instant};
 use tracing::Instrument;
 
 pub mod code;
+#[doc(hidden)]
+pub mod floor;
 pub mod interpreters;
 
 mod instance;

@@ -953,7 +953,7 @@ fn watched(control: Control) -> io::Result<AsyncFd<Control>> {
 }
 
 /// CPU share of a memory size, in thousandths: 1,769 MB are one CPU.
-fn cpu_millis(memory_mb: u32) -> u64 {
+pub(crate) fn cpu_millis(memory_mb: u32) -> u64 {
     u64::from(memory_mb) * 1000 / 1769
 }
 
