@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1]
 LICENSES = pathlib.Path("/usr/share/common-licenses")
@@ -298,3 +299,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit("\ndemo: interrupted; everything is cleaned up")
+    except (BotoCoreError, ClientError) as error:
+        sys.exit(f"demo: {error}\ndemo: the server is stopped; `dayfly doctor` tells what this machine lacks")
