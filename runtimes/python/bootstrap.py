@@ -34,12 +34,31 @@ def _prepare_path():
 
 _prepare_path()
 
+import os  # noqa: E402
+
+# Hooks that libraries register for the child of a fork. A clone runs them itself: see `_Cloner`.
+_fork_hooks = []
+
+
+def _record_fork_hooks():
+    register = os.register_at_fork
+
+    def register_at_fork(*, before=None, after_in_parent=None, after_in_child=None):
+        hooks = {"before": before, "after_in_parent": after_in_parent, "after_in_child": after_in_child}
+        register(**{name: hook for name, hook in hooks.items() if hook is not None})
+        if after_in_child is not None:
+            _fork_hooks.append(after_in_child)
+
+    os.register_at_fork = register_at_fork
+
+
+_record_fork_hooks()
+
 import _socket  # noqa: E402  (the C module: `socket` itself would cost every zygote a megabyte)
 import gc  # noqa: E402
 import importlib  # noqa: E402
 import json  # noqa: E402
 import logging  # noqa: E402
-import os  # noqa: E402
 import signal  # noqa: E402
 import struct  # noqa: E402
 import time  # noqa: E402
@@ -47,6 +66,8 @@ import traceback  # noqa: E402
 
 CONTROL_FD = 3
 CALL_FD = 4
+_LENGTHS = struct.Struct("<II")
+_FRAME = struct.Struct("<BI")
 SCM_RIGHTS = 1
 # Must be the set that the seccomp filter lets pass: parent, user, pid, mount, ipc and uts namespaces, the thread id
 # written and cleared as fork does, SIGCHLD.
@@ -95,6 +116,16 @@ def _client_context(text):
     return context
 
 
+# Looked up once, in the zygote: every lookup in a clone costs it page faults.
+_same_for_all_calls = {
+    "log_group_name": os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME"),
+    "log_stream_name": os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME"),
+    "function_name": os.environ.get("AWS_LAMBDA_FUNCTION_NAME"),
+    "function_version": os.environ.get("AWS_LAMBDA_FUNCTION_VERSION"),
+    "memory_limit_in_mb": os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
+}
+
+
 class LambdaContext(object):
     """The second argument of a handler.
 
@@ -102,17 +133,12 @@ class LambdaContext(object):
     """
 
     def __init__(self, header):
+        self.__dict__.update(_same_for_all_calls)
         self.aws_request_id = header["request_id"]
         self.invoked_function_arn = header["arn"]
         self.tenant_id = header.get("tenant_id")
         self.client_context = _client_context(header.get("client_context"))
         self.identity = CognitoIdentity()
-        environ = os.environ
-        self.log_group_name = environ.get("AWS_LAMBDA_LOG_GROUP_NAME")
-        self.log_stream_name = environ.get("AWS_LAMBDA_LOG_STREAM_NAME")
-        self.function_name = environ.get("AWS_LAMBDA_FUNCTION_NAME")
-        self.function_version = environ.get("AWS_LAMBDA_FUNCTION_VERSION")
-        self.memory_limit_in_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
         self._deadline_ms = header["deadline_ms"]
 
     def get_remaining_time_in_millis(self):
@@ -219,12 +245,12 @@ def _error_log(body):
 
 
 def _receive(call, count):
-    data = call.recv(count)
+    data = os.read(call, count)
     if len(data) < count:
         parts = [data]
         missing = count - len(data)
         while missing:
-            data = call.recv(min(missing, 1 << 20))
+            data = os.read(call, min(missing, 1 << 20))
             if not data:
                 # The server does not want this instance: nobody waits for an answer.
                 os._exit(0)
@@ -235,15 +261,20 @@ def _receive(call, count):
 
 
 def _send(call, kind, body):
-    call.sendall(struct.pack("<BI", kind, len(body)) + body)
+    data = _FRAME.pack(kind, len(body)) + body
+    sent = os.write(call, data)
+    if sent < len(data):
+        rest = memoryview(data)[sent:]
+        while rest:
+            rest = rest[os.write(call, rest) :]
 
 
 def _flush():
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:
-            pass
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except Exception:
+        pass
 
 
 def _run(handler, header, event):
@@ -284,7 +315,7 @@ def _failed(error_type, message, stack, header):
 
 def _serve(handler, call):
     """Reads one event from the call socket, runs the handler, answers, and ends the process."""
-    header_bytes, event_bytes = struct.unpack("<II", _receive(call, 8))
+    header_bytes, event_bytes = _LENGTHS.unpack(_receive(call, 8))
     header = json.loads(_receive(call, header_bytes))
     event = _receive(call, event_bytes) if event_bytes else b""
     _RequestIdFilter.request_id = header["request_id"]
@@ -304,13 +335,12 @@ def _serve(handler, call):
 
 
 def _reseed():
-    """Whatever would repeat in every clone. `random` itself is reseeded by the interpreter's own fork hook."""
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.seed()
+    """Whatever would repeat in every clone. `random` reseeds by its fork hook, OpenSSL when the process id changes."""
+    modules = sys.modules
+    if "numpy.random" in modules:
+        modules["numpy.random"].seed()
+    if "torch" in modules:
+        modules["torch"].seed()
 
 
 def _kill_means_end():
@@ -322,7 +352,7 @@ def _kill_means_end():
     ends = {signal.SIGKILL, signal.SIGTERM, signal.SIGABRT, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 
     def kill_or_end(pid, number):
-        if pid in (1, 0) and number in ends:
+        if pid in (1, 0) and number in ends and os.getpid() == 1:
             if number == signal.SIGKILL or signal.getsignal(number) is signal.SIG_DFL:
                 os._exit(128 + number)
         return kill(pid, number)
@@ -334,67 +364,83 @@ def _kill_means_end():
 
 
 class _Cloner(object):
-    """Clones the process with system calls that the standard library does not have, through ctypes."""
+    """Clones the process with system calls that the standard library does not have, through ctypes.
+
+    The interpreter's own preparations for a fork are left out: they are there for other threads, of which a zygote has
+    none, and for the hooks of libraries, which a clone runs itself, but for those that only make locks anew. They would
+    touch a hundred and fifty pages in every clone, each copied. The thread keeps its identity, and its kernel id is
+    put where libc looks for it by the clone call itself.
+    """
 
     def __init__(self):
         import ctypes
 
         machine = os.uname().machine
         numbers = {"x86_64": (56, 317, 126), "aarch64": (220, 277, 91)}
-        self.clone_number, self.seccomp_number, self.capset_number = numbers[machine]
-        # On 64-bit ARM the last two arguments of clone are the other way round.
-        self.tid_is_fourth = machine == "x86_64"
+        _clone, seccomp, capset = numbers[machine]
         libc = ctypes.PyDLL(None, use_errno=True)
         self.errno = ctypes.get_errno
         self.syscall = libc.syscall
         self.syscall.restype = ctypes.c_long
         self.syscall.argtypes = [ctypes.c_long] * 6
+        self.char = ctypes.c_char
+        self.mprotect = libc.mprotect
+        self.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
         self.madvise = libc.madvise
         self.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-        self.before = ctypes.pythonapi.PyOS_BeforeFork
-        self.in_child = ctypes.pythonapi.PyOS_AfterFork_Child
-        self.in_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
+        only_locks = ("threading", "logging")
+        self.hooks = [hook for hook in _fork_hooks if getattr(hook, "__module__", None) not in only_locks]
         # libc keeps its thread id at the address that it gave the kernel at start; a clone's must be its own.
         address = ctypes.c_ulong(0)
         libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
         if libc.prctl(40, ctypes.addressof(address), 0, 0, 0) != 0 or not address.value:
             raise OSError("the kernel does not tell the thread id's address (CONFIG_CHECKPOINT_RESTORE)")
-        self.tid_address = address.value
+        tid = address.value
+        # On 64-bit ARM the last two arguments of clone are the other way round.
+        tail = (tid, 0) if machine == "x86_64" else (0, tid)
+        self.clone_arguments = (numbers[machine][0], CLONE_FLAGS, 0, 0) + tail
         with open("/var/runtime/call.bpf", "rb") as file:
             code = file.read()
         self.filter_code = ctypes.create_string_buffer(code, len(code))
         self.filter = ctypes.create_string_buffer(
             struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(self.filter_code)), 16
         )
-        self.filter_address = ctypes.addressof(self.filter)
         self.cap_header = ctypes.create_string_buffer(struct.pack("<Ii", 0x20080522, 0), 8)
         self.cap_data = ctypes.create_string_buffer(24)
-        self.cap_header_address = ctypes.addressof(self.cap_header)
-        self.cap_data_address = ctypes.addressof(self.cap_data)
+        self.capset_arguments = (capset, ctypes.addressof(self.cap_header), ctypes.addressof(self.cap_data), 0, 0, 0)
+        self.seccomp_arguments = (seccomp, 1, 0, ctypes.addressof(self.filter), 0, 0)
 
     def clone(self):
         """Returns the clone's pid, 0 in the clone."""
-        self.before()
-        tid = self.tid_address
-        if self.tid_is_fourth:
-            pid = self.syscall(self.clone_number, CLONE_FLAGS, 0, 0, tid, 0)
-        else:
-            pid = self.syscall(self.clone_number, CLONE_FLAGS, 0, 0, 0, tid)
-        if pid == 0:
-            self.in_child()
-            return 0
-        error = self.errno()
-        self.in_parent()
+        pid = self.syscall(*self.clone_arguments)
         if pid < 0:
+            error = self.errno()
             raise OSError(error, "clone: " + os.strerror(error))
         return pid
 
     def shut_in(self):
         """Gives up the capabilities of the new user namespace and the right to make another."""
-        if self.syscall(self.capset_number, self.cap_header_address, self.cap_data_address, 0, 0, 0) != 0:
+        if self.syscall(*self.capset_arguments) != 0:
             os._exit(72)
-        if self.syscall(self.seccomp_number, 1, 0, self.filter_address, 0, 0) != 0:
+        if self.syscall(*self.seccomp_arguments) != 0:
             os._exit(73)
+
+    def keep_code_mapped(self):
+        """Makes clones inherit the mappings of code, instead of faulting each page of it in again.
+
+        The kernel copies page table entries at a fork only for areas that hold a private copy of some page. One byte
+        written over itself makes such a page in each area.
+        """
+        with open("/proc/self/maps") as maps:
+            regions = [line.split() for line in maps]
+        for fields in regions:
+            if len(fields) > 5 and fields[5].startswith("/") and fields[1] in ("r-xp", "r--p"):
+                start, end = (int(part, 16) for part in fields[0].split("-"))
+                protection = 5 if fields[1] == "r-xp" else 1
+                if self.mprotect(start, end - start, protection | 2) == 0:
+                    byte = self.char.from_address(start)
+                    byte.value = byte.value
+                    self.mprotect(start, end - start, protection)
 
     def collapse(self):
         """Backs the heap with huge pages, so that a clone copies few page table entries."""
@@ -411,27 +457,33 @@ class _Cloner(object):
                     self.madvise(start, end - start, 25)
 
 
+def _no_handler(event, context):
+    return event
+
+
+_REHEARSAL = json.dumps({"request_id": "", "arn": "", "deadline_ms": 0}).encode()
+
+
 def _rehearse():
-    """Touches what every call touches, so that a spare takes its page faults before its call comes."""
-    header = {"request_id": "", "arn": "", "deadline_ms": 0}
-    header = json.loads(json.dumps(header))
-    LambdaContext(header).get_remaining_time_in_millis()
-    _encode({"statusCode": 200, "body": "x"}).encode()
-    struct.unpack("<II", struct.pack("<II", 0, 0))
-    struct.pack("<BI", 82, 0)
+    """Does what every call does, so that a spare takes its page faults before its call comes."""
+    header = json.loads(_REHEARSAL)
+    _RequestIdFilter.request_id = header["request_id"]
+    _kind, body, _log = _run(_no_handler, header, b'{"a": 1}')
+    _LENGTHS.unpack(_FRAME.pack(82, len(body)) + b"   ")
+    _flush()
 
 
 def _become_instance(cloner, handler, descriptors):
     """In the clone: its own descriptors, no rights, fresh randomness; then the one call."""
     cloner.shut_in()
-    call_fd, log_fd = descriptors
-    os.dup2(log_fd, 1)
-    os.dup2(log_fd, 2)
-    os.close(log_fd)
+    call, log = descriptors
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
     os.close(CONTROL_FD)
+    for hook in cloner.hooks:
+        hook()
     _reseed()
-    _kill_means_end()
-    call = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, call_fd)
     _rehearse()
     _serve(handler, call)
 
@@ -444,10 +496,12 @@ def _zygote(handler):
         control.send(b"R" + ("this interpreter cannot clone itself: %s" % error).encode())
         control.recv(1)
         return
+    _kill_means_end()
     _rehearse()
     gc.collect()
     gc.freeze()
     cloner.collapse()
+    cloner.keep_code_mapped()
     _flush()
     control.send(b"R")
     while True:
@@ -467,7 +521,6 @@ def _zygote(handler):
             control.send(("E%s" % error).encode())
         else:
             if pid == 0:
-                control.detach()
                 _become_instance(cloner, handler, descriptors)
             control.send(b"C%d" % pid)
         for descriptor in descriptors:
@@ -492,9 +545,8 @@ def main():
         body = json.dumps(failed.body).encode()
         log = _error_log(failed.body).encode("utf-8", "backslashreplace")
         if one_use:
-            call = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, CALL_FD)
-            _send(call, ord("L"), log)
-            _send(call, ord("F"), body)
+            _send(CALL_FD, ord("L"), log)
+            _send(CALL_FD, ord("F"), body)
         else:
             os.write(2, log + b"\n")
             control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL_FD)
@@ -503,10 +555,12 @@ def main():
     if one_use:
         os.close(CONTROL_FD)
         _kill_means_end()
-        call = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, CALL_FD)
+        if "random" in sys.modules:
+            sys.modules["random"].seed()
+        _reseed()
         _flush()
-        _send(call, ord("I"), b"")
-        _serve(handler, call)
+        _send(CALL_FD, ord("I"), b"")
+        _serve(handler, CALL_FD)
     else:
         _zygote(handler)
 

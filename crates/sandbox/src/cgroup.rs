@@ -6,15 +6,22 @@
 
 use serde::Serialize;
 use std::{
-    fs, io,
-    os::fd::OwnedFd,
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::FileExt,
+    },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 /// Period of the CPU quota in microseconds, the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
+/// What TCP's buffers may hold on version 1, which counts them apart from other memory.
+const TCP_BYTES_MAX: u64 = 16 << 20;
 /// Prefix of the folders of all servers on this machine.
 const PREFIX: &str = "dayfly-";
 
@@ -31,10 +38,11 @@ pub enum Generation {
 #[derive(Debug, Clone)]
 pub struct Cgroups {
     generation: Generation,
-    /// Folder `dayfly-SERVER` with memory, CPU and account controllers. Version 2: one folder.
+    /// Folders `dayfly-SERVER` of the memory and the CPU controller. Version 2: one folder.
     memory: PathBuf,
     cpu: PathBuf,
-    account: PathBuf,
+    /// Version 1's count of processes, where the machine has it.
+    count: Option<PathBuf>,
 }
 
 /// Limits of one cgroup.
@@ -44,28 +52,30 @@ pub struct CgroupLimits {
     pub memory_bytes: u64,
     /// CPU time per second of wall time, in thousandths of one CPU; `None` for no quota.
     pub cpu_millis: Option<u64>,
-    /// Processes and threads (only version 2; elsewhere rlimits hold).
+    /// Processes and threads.
     pub processes: u64,
+    /// Whether version 1 is to count processes too. Clones go without, for it costs each call a write and their rlimit
+    /// holds per user namespace; a zygote's cannot (its clones would share it).
+    pub counted: bool,
 }
 
 /// One cgroup: of a zygote or of an instance. Dropping it leaves it in place: call `remove`.
+///
+/// What is read or written for every call is kept open.
 #[derive(Debug)]
 pub struct Cgroup {
     generation: Generation,
     memory: PathBuf,
     cpu: PathBuf,
-    account: PathBuf,
-}
-
-/// What a cgroup has used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct CgroupUsage {
-    /// Highest memory use in bytes.
-    pub memory_peak_bytes: u64,
-    /// User and system CPU time in microseconds.
-    pub cpu_us: u64,
-    /// Processes that the kernel killed for want of memory.
-    pub out_of_memory_kills: u64,
+    count: Option<PathBuf>,
+    /// The memory limit that is set.
+    memory_bytes: AtomicU64,
+    /// Its quota was lifted for a quick end.
+    hurried: AtomicBool,
+    /// `cgroup.procs` of each folder, for the launcher to write into.
+    entrances: Vec<OwnedFd>,
+    peak: File,
+    events: File,
 }
 
 /// Why there are no cgroups to work with.
@@ -99,13 +109,16 @@ fn write(path: &Path, value: impl ToString) -> Result<(), Error> {
     fs::write(path, value.to_string()).map_err(file_error(path))
 }
 
-fn number_in(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+/// The number after `key` in a text of `key number` lines.
+fn number_of(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }
 
-/// The number after `key` in a file of `key number` lines.
-fn number_of(path: &Path, key: &str) -> Option<u64> {
-    fs::read_to_string(path).ok()?.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+/// The small text of a file that is kept open.
+fn text_of(file: &File) -> String {
+    let mut buffer = [0; 1024];
+    let length = file.read_at(&mut buffer, 0).unwrap_or(0);
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
 }
 
 impl Cgroups {
@@ -130,12 +143,7 @@ impl Cgroups {
         let own = fs::read_to_string("/proc/self/cgroup").map_err(file_error(Path::new("/proc/self/cgroup")))?;
         if let Some(folder) = find_v2(&mounts, &own)? {
             let folder = folder.join(name);
-            return Ok(Self {
-                generation: Generation::V2,
-                memory: folder.clone(),
-                cpu: folder.clone(),
-                account: folder,
-            });
+            return Ok(Self { generation: Generation::V2, memory: folder.clone(), cpu: folder, count: None });
         }
         let mut missing = Vec::new();
         let mut place = |controller: &'static str| {
@@ -145,9 +153,10 @@ impl Cgroups {
             }
             found.unwrap_or_default().join(&name)
         };
-        let (memory, cpu, account) = (place("memory"), place("cpu"), place("cpuacct"));
+        let (memory, cpu) = (place("memory"), place("cpu"));
         if missing.is_empty() {
-            Ok(Self { generation: Generation::V1, memory, cpu, account })
+            let count = find_v1(&mounts, &own, "pids").map(|found| found.join(&name));
+            Ok(Self { generation: Generation::V1, memory, cpu, count })
         } else {
             Err(Error::NotDelegated { controllers: missing.join(", ") })
         }
@@ -160,17 +169,19 @@ impl Cgroups {
 
     /// Makes a cgroup with limits.
     pub fn create(&self, name: &str, limits: &CgroupLimits) -> Result<Cgroup, Error> {
-        let cgroup = Cgroup {
-            generation: self.generation,
-            memory: self.memory.join(name),
-            cpu: self.cpu.join(name),
-            account: self.account.join(name),
-        };
-        for folder in cgroup.folders() {
+        let (memory, cpu) = (self.memory.join(name), self.cpu.join(name));
+        let count = self.count.as_ref().filter(|_| limits.counted).map(|count| count.join(name));
+        let folders = distinct(&memory, &cpu, count.as_deref());
+        for folder in &folders {
             fs::create_dir(folder).map_err(file_error(folder))?;
         }
-        cgroup.limit(limits)?;
-        Ok(cgroup)
+        let made = furnish(self.generation, &memory, &cpu, count.as_deref(), limits);
+        if made.is_err() {
+            for folder in folders {
+                let _ = fs::remove_dir(folder);
+            }
+        }
+        made
     }
 
     /// Kills what is left inside and removes this server's folders. For the end of a drain.
@@ -182,11 +193,14 @@ impl Cgroups {
     }
 
     fn folders(&self) -> Vec<&Path> {
-        distinct([&self.memory, &self.cpu, &self.account])
+        distinct(&self.memory, &self.cpu, self.count.as_deref())
     }
 
     fn remove_children(&self) {
         let deadline = Instant::now() + Duration::from_secs(5);
+        for entry in fs::read_dir(&self.cpu).into_iter().flatten().flatten() {
+            hurry(self.generation, &entry.path());
+        }
         for folder in self.folders() {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -198,8 +212,7 @@ impl Cgroups {
 }
 
 impl Cgroup {
-    /// Sets the limits; memory may be lowered or raised while processes run.
-    pub fn limit(&self, limits: &CgroupLimits) -> Result<(), Error> {
+    fn limit(&self, limits: &CgroupLimits) -> Result<(), Error> {
         match self.generation {
             Generation::V2 => {
                 write(&self.memory.join("memory.max"), limits.memory_bytes)?;
@@ -213,6 +226,11 @@ impl Cgroup {
             Generation::V1 => {
                 write(&self.memory.join("memory.limit_in_bytes"), limits.memory_bytes)?;
                 let _ = write(&self.memory.join("memory.memsw.limit_in_bytes"), limits.memory_bytes);
+                // Not there where the kernel was built without; what a socket holds is outside all other limits.
+                let _ = write(&self.memory.join("memory.kmem.tcp.limit_in_bytes"), TCP_BYTES_MAX);
+                if let Some(count) = &self.count {
+                    write(&count.join("pids.max"), limits.processes)?;
+                }
                 if let Some(millis) = limits.cpu_millis {
                     write(&self.cpu.join("cpu.cfs_period_us"), CPU_PERIOD_US)?;
                     write(&self.cpu.join("cpu.cfs_quota_us"), quota_us(millis))?;
@@ -222,39 +240,24 @@ impl Cgroup {
         Ok(())
     }
 
-    /// The files that a process is moved in through, opened for writing.
-    pub fn entrances(&self) -> Result<Vec<OwnedFd>, Error> {
-        self.folders()
-            .into_iter()
-            .map(|folder| {
-                let path = folder.join("cgroup.procs");
-                fs::OpenOptions::new().write(true).open(&path).map(OwnedFd::from).map_err(file_error(&path))
-            })
-            .collect()
+    /// The files that a process is moved in through, open for writing.
+    pub fn entrances(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.entrances.iter().map(AsFd::as_fd)
     }
 
-    /// What was used so far.
-    pub fn usage(&self) -> CgroupUsage {
-        match self.generation {
-            Generation::V2 => CgroupUsage {
-                // memory.peak came with Linux 5.19.
-                memory_peak_bytes: number_in(&self.memory.join("memory.peak"))
-                    .or_else(|| number_in(&self.memory.join("memory.current")))
-                    .unwrap_or(0),
-                cpu_us: number_of(&self.cpu.join("cpu.stat"), "usage_usec ").unwrap_or(0),
-                out_of_memory_kills: number_of(&self.memory.join("memory.events"), "oom_kill ").unwrap_or(0),
-            },
-            Generation::V1 => CgroupUsage {
-                memory_peak_bytes: number_in(&self.memory.join("memory.max_usage_in_bytes")).unwrap_or(0),
-                cpu_us: number_in(&self.account.join("cpuacct.usage")).unwrap_or(0) / 1000,
-                out_of_memory_kills: number_of(&self.memory.join("memory.oom_control"), "oom_kill ").unwrap_or(0),
-            },
-        }
+    /// Highest memory use so far, in bytes.
+    pub fn memory_peak_bytes(&self) -> u64 {
+        text_of(&self.peak).trim().parse().unwrap_or(0)
+    }
+
+    /// Processes that the kernel has killed for want of memory.
+    pub fn out_of_memory_kills(&self) -> u64 {
+        number_of(&text_of(&self.events), "oom_kill ").unwrap_or(0)
     }
 
     /// Memory of processes and of files that exist only in memory, in bytes: what cannot be dropped like a page cache.
     pub fn resident_bytes(&self) -> u64 {
-        let stat = self.memory.join("memory.stat");
+        let stat = fs::read_to_string(self.memory.join("memory.stat")).unwrap_or_default();
         let anonymous = match self.generation {
             Generation::V2 => "anon ",
             Generation::V1 => "rss ",
@@ -264,30 +267,52 @@ impl Cgroup {
 
     /// Sets the memory limit anew.
     pub fn set_memory(&self, memory_bytes: u64) -> Result<(), Error> {
+        if self.memory_bytes.swap(memory_bytes, Ordering::Relaxed) == memory_bytes {
+            return Ok(());
+        }
         match self.generation {
             Generation::V2 => write(&self.memory.join("memory.max"), memory_bytes),
             Generation::V1 => write(&self.memory.join("memory.limit_in_bytes"), memory_bytes),
         }
     }
 
-    /// Sets the accounts back to zero for another instance of the same function version, where the kernel can. False
-    /// where it cannot (version 2 keeps its peak), or where something was killed for want of memory.
+    /// Lifts the CPU quota, so that what was killed can end: a process that has used up its share dies only when it
+    /// gets the next one, which after a long reclaim may take many seconds.
+    pub fn hurry(&self) {
+        self.hurried.store(true, Ordering::Relaxed);
+        hurry(self.generation, &self.cpu);
+    }
+
+    /// Sets the peak back for another instance of the same function version, where the kernel can (version 2 keeps its
+    /// peak). False also where something was killed for want of memory, or the quota was lifted.
     pub fn recycle(&self) -> bool {
         self.generation == Generation::V1
-            && self.usage().out_of_memory_kills == 0
-            && write(&self.memory.join("memory.max_usage_in_bytes"), 0).is_ok()
-            && write(&self.account.join("cpuacct.usage"), 0).is_ok()
+            && !self.hurried.load(Ordering::Relaxed)
+            && self.out_of_memory_kills() == 0
+            && self.peak.write_at(b"0", 0).is_ok()
     }
 
     /// Removes the cgroup. Its processes must have ended; the kernel may need a moment to notice, so a caller off the
     /// path of calls tries again on `false`.
     pub fn remove(&self) -> bool {
-        self.folders().into_iter().map(|folder| fs::remove_dir(folder).is_ok() || !folder.exists()).all(|gone| gone)
+        let mut gone = true;
+        for folder in self.folders() {
+            gone &= fs::remove_dir(folder).is_ok() || !folder.exists();
+        }
+        gone
     }
 
     fn folders(&self) -> Vec<&Path> {
-        distinct([&self.memory, &self.cpu, &self.account])
+        distinct(&self.memory, &self.cpu, self.count.as_deref())
     }
+}
+
+fn hurry(generation: Generation, cpu: &Path) {
+    // It may be gone already, or be a file of the folder rather than a cgroup in it: then there is no quota to lift.
+    let _ = match generation {
+        Generation::V2 => write(&cpu.join("cpu.max"), "max"),
+        Generation::V1 => write(&cpu.join("cpu.cfs_quota_us"), -1),
+    };
 }
 
 fn quota_us(millis: u64) -> u64 {
@@ -295,10 +320,49 @@ fn quota_us(millis: u64) -> u64 {
     (millis * CPU_PERIOD_US / 1000).max(1000)
 }
 
-fn distinct(folders: [&PathBuf; 3]) -> Vec<&Path> {
-    let mut result: Vec<&Path> = folders.into_iter().map(PathBuf::as_path).collect();
-    result.dedup();
-    result
+/// Opens what is kept open of a new cgroup, and sets its limits.
+fn furnish(
+    generation: Generation,
+    memory: &Path,
+    cpu: &Path,
+    count: Option<&Path>,
+    limits: &CgroupLimits,
+) -> Result<Cgroup, Error> {
+    let open = |name: &str| {
+        let path = memory.join(name);
+        // Only version 1's peak is written to, to set it back.
+        let write = name == "memory.max_usage_in_bytes";
+        File::options().read(true).write(write).open(&path).map_err(file_error(&path))
+    };
+    let (peak, events) = match generation {
+        // memory.peak came with Linux 5.19; before, the use at the time of asking has to do.
+        Generation::V2 => (open("memory.peak").or_else(|_| open("memory.current"))?, open("memory.events")?),
+        Generation::V1 => (open("memory.max_usage_in_bytes")?, open("memory.oom_control")?),
+    };
+    let procs = |folder: &Path| {
+        let path = folder.join("cgroup.procs");
+        File::options().write(true).open(&path).map(OwnedFd::from).map_err(file_error(&path))
+    };
+    let cgroup = Cgroup {
+        generation,
+        memory: memory.to_owned(),
+        cpu: cpu.to_owned(),
+        count: count.map(Path::to_owned),
+        memory_bytes: AtomicU64::new(limits.memory_bytes),
+        hurried: AtomicBool::new(false),
+        entrances: distinct(memory, cpu, count).into_iter().map(procs).collect::<Result<_, _>>()?,
+        peak,
+        events,
+    };
+    cgroup.limit(limits)?;
+    Ok(cgroup)
+}
+
+fn distinct<'a>(memory: &'a Path, cpu: &'a Path, count: Option<&'a Path>) -> Vec<&'a Path> {
+    let mut folders = vec![memory];
+    folders.extend((cpu != memory).then_some(cpu));
+    folders.extend(count);
+    folders
 }
 
 /// Kills what is in the cgroup at `folder` and removes it, trying until `deadline`.
@@ -306,7 +370,8 @@ fn empty_and_remove(folder: &Path, deadline: Instant) {
     loop {
         if fs::write(folder.join("cgroup.kill"), "1").is_err() {
             let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-            for pid in processes.lines().filter_map(|line| line.parse().ok()).filter_map(rustix::process::Pid::from_raw) {
+            for pid in processes.lines().filter_map(|line| line.parse().ok()).filter_map(rustix::process::Pid::from_raw)
+            {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         }
@@ -402,10 +467,11 @@ mod tests {
     fn a_cgroup_is_made_limited_read_and_removed() {
         let id = format!("test-{}", std::process::id());
         let Ok(cgroups) = Cgroups::open(&id) else { return eprintln!("skipped: no cgroups for this user") };
-        let limits = CgroupLimits { memory_bytes: 64 << 20, cpu_millis: Some(72), processes: 16 };
+        let limits = CgroupLimits { memory_bytes: 64 << 20, cpu_millis: Some(72), processes: 16, counted: true };
         let cgroup = cgroups.create("one", &limits).unwrap();
-        assert!(!cgroup.entrances().unwrap().is_empty());
-        assert_eq!(cgroup.usage().out_of_memory_kills, 0);
+        assert!(cgroup.entrances().count() > 0);
+        assert_eq!(cgroup.out_of_memory_kills(), 0);
+        cgroup.set_memory(32 << 20).unwrap();
         assert!(cgroup.remove());
         cgroups.create("left-behind", &limits).unwrap();
         let again = Cgroups::open(&id).unwrap();

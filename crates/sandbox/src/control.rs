@@ -119,15 +119,10 @@ pub(crate) fn send_bytes(
 }
 
 /// Receives one datagram with the descriptors beside it; 0 bytes at the end. A cut datagram is an error.
-pub(crate) fn receive_bytes(
-    socket: impl AsFd,
-    buffer: &mut [u8],
-    wait: bool,
-) -> io::Result<(usize, Vec<OwnedFd>)> {
+pub(crate) fn receive_bytes(socket: impl AsFd, buffer: &mut [u8], wait: bool) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let flags =
-        if wait { RecvFlags::CMSG_CLOEXEC } else { RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT };
+    let flags = if wait { RecvFlags::CMSG_CLOEXEC } else { RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT };
     let received = loop {
         match recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, flags) {
             Err(Errno::INTR) => {}

@@ -70,14 +70,27 @@ fn namespaces() -> Check {
     let (status, detail, consequence) = if limit == 0 {
         (Status::Missing, "user.max_user_namespaces is 0", "set the sysctl user.max_user_namespaces above 0")
     } else if !root && clone.trim() == "0" {
-        (Status::Missing, "kernel.unprivileged_userns_clone is 0", "set the sysctl kernel.unprivileged_userns_clone to 1, or run as root")
+        (
+            Status::Missing,
+            "kernel.unprivileged_userns_clone is 0",
+            "set the sysctl kernel.unprivileged_userns_clone to 1, or run as root",
+        )
     } else if !root && restricted.trim() == "1" {
-        (Status::Missing, "AppArmor restricts user namespaces", "set the sysctl kernel.apparmor_restrict_unprivileged_userns to 0, or run as root")
+        (
+            Status::Missing,
+            "AppArmor restricts user namespaces",
+            "set the sysctl kernel.apparmor_restrict_unprivileged_userns to 0, or run as root",
+        )
     } else {
-        match Command::new("unshare").args(["--user", "--map-root-user", "--pid", "--mount", "--net", "--ipc", "--uts", "--fork", "true"]).output() {
-            Ok(output) if !output.status.success() => {
-                (Status::Missing, "making namespaces was refused", "this container or kernel forbids namespaces: allow them (seccomp, AppArmor) or run on the host")
-            }
+        match Command::new("unshare")
+            .args(["--user", "--map-root-user", "--pid", "--mount", "--net", "--ipc", "--uts", "--fork", "true"])
+            .output()
+        {
+            Ok(output) if !output.status.success() => (
+                Status::Missing,
+                "making namespaces was refused",
+                "this container or kernel forbids namespaces: allow them (seccomp, AppArmor) or run on the host",
+            ),
             _ => (Status::Good, "user, pid, mount, ipc, uts and network", ""),
         }
     };
@@ -91,7 +104,7 @@ fn cgroups() -> Check {
             cgroups.remove();
             let detail = match generation {
                 Generation::V2 => "version 2",
-                Generation::V1 => "version 1: memory, cpu, cpuacct",
+                Generation::V1 => "version 1: memory, cpu",
             };
             check("cgroups", Status::Good, detail, "")
         }
@@ -101,21 +114,36 @@ fn cgroups() -> Check {
             error.to_string(),
             "memory and CPU limits cannot hold, so no function runs",
         ),
-        Err(error) => check("cgroups", Status::Missing, error.to_string(), "memory and CPU limits cannot hold, so no function runs"),
+        Err(error) => check(
+            "cgroups",
+            Status::Missing,
+            error.to_string(),
+            "memory and CPU limits cannot hold, so no function runs",
+        ),
     }
 }
 
 fn seccomp() -> Check {
     let there = fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default().contains("errno");
     let status = if there { Status::Good } else { Status::Missing };
-    check("seccomp", status, if there { "filters" } else { "no filters" }, "the kernel must be built with CONFIG_SECCOMP_FILTER")
+    check(
+        "seccomp",
+        status,
+        if there { "filters" } else { "no filters" },
+        "the kernel must be built with CONFIG_SECCOMP_FILTER",
+    )
 }
 
 fn huge_pages() -> Check {
     let text = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
     let mode = text.split(['[', ']']).nth(1).unwrap_or("absent").to_owned();
     let status = if mode == "always" || mode == "madvise" { Status::Good } else { Status::Degraded };
-    check("huge pages", status, mode, "clones of large zygotes take several times longer: set transparent_hugepage/enabled to madvise")
+    check(
+        "huge pages",
+        status,
+        mode,
+        "clones of large zygotes take several times longer: set transparent_hugepage/enabled to madvise",
+    )
 }
 
 fn thread_id() -> Check {
@@ -149,10 +177,5 @@ fn proc_mount() -> Check {
 }
 
 fn egress() -> Check {
-    check(
-        "network",
-        Status::Good,
-        "functions reach Dayfly's own endpoint and nothing else",
-        "",
-    )
+    check("network", Status::Good, "functions reach Dayfly's own endpoint and nothing else", "")
 }

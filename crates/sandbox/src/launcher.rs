@@ -4,7 +4,7 @@
 
 use crate::{
     control::Control,
-    protocol::{Exit, Order, Report, Spec},
+    protocol::{DATAGRAM_BYTES_MAX, Exit, Order, Report, Spec},
     root, sys,
     zygote::{Boot, FUNCTION_ID, Template, Word, Zygote},
 };
@@ -24,6 +24,10 @@ use std::{
 
 /// How long a zygote may take over one clone before it is given up.
 const CLONE_DEADLINE: Duration = Duration::from_secs(10);
+/// Most words of a zygote that are heard before orders are looked at again: it may talk without end.
+const WORDS_PER_TURN: usize = 64;
+/// Longest text of a zygote's that is passed on; a report in JSON may be six times as long.
+const WORDS_BYTES_MAX: usize = DATAGRAM_BYTES_MAX / 8;
 /// Most clones that may be asked for and not yet made.
 const PENDING_MAX: usize = 4096;
 
@@ -120,6 +124,8 @@ fn process_one(control: &mut Control, spec: Spec, privileged: bool) -> io::Resul
     rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
     // Nobody inside may read or trace the launcher, even where the kernel takes both for the same user.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    // The server kills the first process when this one does not listen. Set after the ids: a change of them clears it.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     rustix::system::sethostname(spec.hostname.as_bytes())?;
     sys::loopback_up()?;
     root::mount_proc(true)?;
@@ -184,10 +190,7 @@ impl Launching<'_> {
     }
 
     fn wait(&self, children: &OwnedFd, until: Option<Instant>) -> io::Result<(bool, bool, bool)> {
-        let mut fds = vec![
-            PollFd::new(self.control, PollFlags::IN),
-            PollFd::new(children, PollFlags::IN),
-        ];
+        let mut fds = vec![PollFd::new(self.control, PollFlags::IN), PollFd::new(children, PollFlags::IN)];
         if let Some(zygote) = &self.zygote {
             fds.push(PollFd::new(&zygote.socket, PollFlags::IN));
         }
@@ -257,22 +260,24 @@ impl Launching<'_> {
 
     /// Hears what the zygote has to say. None of it is believed where it matters.
     fn hear(&mut self) -> io::Result<()> {
-        loop {
+        for _ in 0..WORDS_PER_TURN {
             let Some(zygote) = &mut self.zygote else { return Ok(()) };
             match zygote.listen() {
                 Ok(Some(Word::Ready { unclonable })) if !zygote.ready => {
                     zygote.ready = true;
-                    let unclonable = unclonable.or_else(|| zygote.unclonable());
+                    let unclonable = unclonable.map(shortened).or_else(|| zygote.unclonable());
                     self.report(&Report::ZygoteReady { unclonable })?;
                 }
                 Ok(Some(Word::Failed(error))) if !zygote.ready => {
-                    self.report(&Report::ZygoteFailed { error })?;
+                    self.report(&Report::ZygoteFailed { error: fitting(error) })?;
                 }
                 Ok(Some(Word::Cloned(pid))) => self.prepare(pid)?,
                 Ok(Some(Word::NotCloned(reason))) => {
-                    if let Some(Pending { instance, .. }) = self.pending.pop_front() {
-                        self.report(&Report::NotPrepared { instance, reason })?;
-                    }
+                    let Some(Pending { instance, .. }) = self.pending.pop_front() else {
+                        self.give_up_zygote();
+                        return Ok(());
+                    };
+                    self.report(&Report::NotPrepared { instance, reason: shortened(reason) })?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 // Closed, or out of turn: its end will be seen as the end of a child.
@@ -282,6 +287,7 @@ impl Launching<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     fn prepare(&mut self, pid: i32) -> io::Result<()> {
@@ -342,4 +348,22 @@ impl Launching<'_> {
     fn report(&self, report: &Report) -> io::Result<()> {
         self.control.send_waiting(report)
     }
+}
+
+/// A reason that the zygote gave, no longer than a report can carry.
+fn shortened(mut text: String) -> String {
+    let mut end = text.len().min(WORDS_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+/// An init error that a report can carry. What is cut would not be JSON any more, so the server is told that it was long.
+fn fitting(error: String) -> String {
+    if serde_json::to_string(&error).is_ok_and(|text| text.len() < DATAGRAM_BYTES_MAX - 1024) {
+        return error;
+    }
+    r#"{"errorType": "Runtime.Unknown", "errorMessage": "init failed with an error too long to be told"}"#.to_owned()
 }

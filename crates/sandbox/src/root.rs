@@ -75,7 +75,8 @@ pub fn mount_proc_of(pid: i32) -> io::Result<()> {
         return sys::in_pid_namespace(namespace.as_fd(), || mount_proc(false));
     }
     fsconfig_create(&context)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let attributes =
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let proc = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
     move_mount(&proc, "", rustix::fs::CWD, "/proc", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(at("/proc"))
 }
@@ -96,9 +97,12 @@ fn make_devices(root: &Path) -> io::Result<()> {
         fs::write(&path, "").map_err(at(&path))?;
         mount_bind(&host, &path).map_err(at(&host))?;
     }
-    for (name, target) in
-        [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]
-    {
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
         symlink(target, root.join("dev").join(name))?;
     }
     Ok(())
@@ -124,12 +128,31 @@ fn bind_sealed(root: &Path, bind: &BindMount) -> io::Result<()> {
 
 /// Makes `root` the root and lets go of the host's.
 fn enter(root: &Path) -> io::Result<()> {
-    let root = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::process::fchdir(&root)?;
+    let folder = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    leave_chroot(root).map_err(at("leaving a chroot"))?;
+    rustix::process::fchdir(&folder)?;
     pivot_root(".", ".").map_err(at("pivot_root"))?;
     unmount(".", UnmountFlags::DETACH).map_err(at("unmount of the host's root"))?;
     rustix::process::chdir("/")?;
     Ok(())
+}
+
+/// Makes the root of the mount namespace the caller's root. The kernel makes no user namespace for a process whose root
+/// is another folder, as a server's is that was started under chroot(8).
+fn leave_chroot(below: &Path) -> io::Result<()> {
+    rustix::process::chdir("/")?;
+    rustix::process::chroot(below)?;
+    // Outside of its own root now, the caller goes up until up leads nowhere.
+    let place = || rustix::fs::stat(".").map(|stat| (stat.st_dev, stat.st_ino));
+    let mut here = place()?;
+    loop {
+        rustix::process::chdir("..")?;
+        let above = place()?;
+        if above == here {
+            return rustix::process::chroot(".").map_err(io::Error::from);
+        }
+        here = above;
+    }
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {

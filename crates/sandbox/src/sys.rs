@@ -89,7 +89,8 @@ pub fn seal_mount(path: &Path, allow_devices: bool) -> io::Result<()> {
     if !allow_devices {
         attributes |= libc::MOUNT_ATTR_NODEV;
     }
-    let attributes = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
+    let attributes =
+        libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     // SAFETY: `path` and `attributes` live over the call and the size given is that of `attributes`.
     check(unsafe {
         libc::syscall(

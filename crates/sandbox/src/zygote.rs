@@ -16,11 +16,7 @@ use rustix::{
     thread::{CapabilitiesSecureBits, set_capabilities_secure_bits, set_no_new_privs, set_thread_groups},
 };
 use seccompiler::BpfProgram;
-use std::{
-    ffi::CString,
-    fs, io,
-    path::Path,
-};
+use std::{ffi::CString, fs, io, path::Path};
 
 /// Uid and gid of a function inside, where the host gives us more than one id.
 pub const FUNCTION_ID: u32 = 993;
@@ -88,13 +84,10 @@ impl Template {
 
     /// Boots an interpreter whose output goes to `log`, inside the cgroups behind `cgroups`.
     pub fn boot(&self, boot: &Boot<'_>, log: BorrowedFd<'_>, cgroups: &[OwnedFd]) -> io::Result<Zygote> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let flags = match boot {
             Boot::Zygote => libc::CLONE_NEWNS | libc::CLONE_NEWIPC,
-            Boot::Instance { .. } => {
-                libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS
-            }
+            Boot::Instance { .. } => libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS,
         };
         match sys::fork(flags)? {
             Some(pid) => Ok(Zygote { pid: pid.as_raw_nonzero().get(), socket: ours, ready: false }),
@@ -261,6 +254,7 @@ impl Zygote {
         let proc = Path::new("/proc").join(self.pid.to_string());
         self.threads(&proc)
             .or_else(|| self.descendants())
+            .or_else(|| self.working_folder(&proc))
             .or_else(|| self.channels(&proc))
             .or_else(|| self.shared_memory(&proc))
     }
@@ -277,9 +271,22 @@ impl Zygote {
         (!names.is_empty()).then(|| format!("init left {} more thread(s) running: {}", names.len(), names.join(", ")))
     }
 
+    /// Any process beside the launcher and the zygote: a daemon that has forked twice is nobody's child any more.
     fn descendants(&self) -> Option<String> {
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid)).unwrap_or_default();
-        (!children.trim().is_empty()).then(|| "init left child processes running".to_owned())
+        let others = fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+            .any(|pid| pid != 1 && pid != self.pid);
+        others.then(|| "init left child processes running".to_owned())
+    }
+
+    /// A working folder that is the zygote's alone: files that a call makes there would be the next call's.
+    fn working_folder(&self, proc: &Path) -> Option<String> {
+        let folder = fs::read_link(proc.join("cwd")).ok()?;
+        is_private(&folder)
+            .then(|| format!("init changed the working folder to {}, which calls would share", folder.display()))
     }
 
     fn channels(&self, proc: &Path) -> Option<String> {
@@ -290,8 +297,10 @@ impl Zygote {
             }
             let Ok(target) = fs::read_link(entry.path()) else { continue };
             let name = target.to_string_lossy();
-            let harmless = name.starts_with("/dev/")
-                || (name.starts_with('/') && !name.starts_with("/memfd:") && !writable(proc, number));
+            // What is in a private folder can be opened anew for writing, whatever it is open for now.
+            let harmless = !is_private(&target)
+                && (name.starts_with("/dev/")
+                    || (name.starts_with('/') && !name.starts_with("/memfd:") && !writable(proc, number)));
             if !harmless {
                 return Some(format!("init left open {name} (descriptor {number}), which calls would share"));
             }
@@ -308,6 +317,11 @@ impl Zygote {
         let name = shared.split_ascii_whitespace().nth(5).unwrap_or("anonymous memory");
         Some(format!("init left shared writable memory ({name}), which calls would share"))
     }
+}
+
+/// Whether `path` is in a folder that each instance has for itself.
+fn is_private(path: &Path) -> bool {
+    ["/tmp", "/dev/shm"].iter().any(|folder| path.starts_with(folder))
 }
 
 /// Whether descriptor `number` is open for writing, by its `fdinfo`.

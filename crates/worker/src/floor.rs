@@ -11,10 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use std::{
     collections::HashMap,
     io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
-    },
+    os::{fd::AsFd, unix::net::UnixStream},
     time::{Duration, Instant},
 };
 
@@ -63,7 +60,6 @@ struct Flying {
 /// A cgroup and the files that lead into it, used by one clone after another.
 struct Place {
     cgroup: Cgroup,
-    entrances: Vec<OwnedFd>,
 }
 
 /// Boots a zygote of `function` and clones it for `time`, with `in_flight` clones at a time. Blocks.
@@ -82,6 +78,7 @@ pub fn run(
         memory_bytes: u64::from(function.memory_mb) << 20,
         cpu_millis: Some(cpu_millis(function.memory_mb)),
         processes: shared.options.limits.processes,
+        counted: false,
     };
     let zygote = Place::new(worker, &format!("zygote-{number}"), &limits)?;
     let places: Result<Vec<Place>, Error> =
@@ -98,7 +95,7 @@ pub fn run(
 impl Place {
     fn new(worker: &Handle, name: &str, limits: &CgroupLimits) -> Result<Self, Error> {
         let cgroup = worker.shared.cgroups.create(name, limits)?;
-        Ok(Self { entrances: cgroup.entrances()?, cgroup })
+        Ok(Self { cgroup })
     }
 }
 
@@ -110,8 +107,7 @@ impl Sandbox {
     /// Boots the zygote and waits for the end of its init. What is returned keeps its log open.
     fn boot(&mut self, zygote: &Place) -> Result<io::PipeReader, Error> {
         let (log, writer) = io::pipe()?;
-        let descriptors: Vec<_> =
-            [writer.as_fd()].into_iter().chain(zygote.entrances.iter().map(AsFd::as_fd)).collect();
+        let descriptors: Vec<_> = [writer.as_fd()].into_iter().chain(zygote.cgroup.entrances()).collect();
         self.launcher.control.order(&Order::BootZygote, &descriptors)?;
         loop {
             match self.hear()? {
@@ -158,7 +154,7 @@ impl Sandbox {
         let (ours, theirs) = UnixStream::pair()?;
         let (log, writer) = io::pipe()?;
         let descriptors: Vec<_> =
-            [theirs.as_fd(), writer.as_fd()].into_iter().chain(place.entrances.iter().map(AsFd::as_fd)).collect();
+            [theirs.as_fd(), writer.as_fd()].into_iter().chain(place.cgroup.entrances()).collect();
         let ordered = Instant::now();
         self.launcher.control.order(&Order::Clone { instance }, &descriptors)?;
         flying.insert(instance, Flying { place, ordered, _ends: (ours, log) });

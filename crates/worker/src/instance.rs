@@ -134,8 +134,20 @@ impl<'a> Lines<'a> {
 pub async fn run(mut call: Call, taken: Taken) -> Outcome {
     let early = call.early.take();
     let call = call;
-    let Taken { number, id, mut socket, mut log, log_head, cgroup, exit, version, stream, init_us, restore_us, resident_bytes } =
-        taken;
+    let Taken {
+        number,
+        id,
+        mut socket,
+        mut log,
+        log_head,
+        cgroup,
+        exit,
+        version,
+        stream,
+        init_us,
+        restore_us,
+        resident_bytes,
+    } = taken;
     let function = &call.function;
     let invocation = &call.invocation;
     let mut lines = Lines::new(&call, &stream);
@@ -193,6 +205,7 @@ pub async fn run(mut call: Call, taken: Taken) -> Outcome {
         usage.billed_ms = report::billed_ms(usage.duration_us);
         settle.account(&mut usage);
     } else {
+        cgroup.hurry();
         version.kill(number);
     }
     let (result, last_words) = match ending {
@@ -205,7 +218,9 @@ pub async fn run(mut call: Call, taken: Taken) -> Outcome {
         Ending::Answered(Answer::TooLarge(length), log) => {
             usage.status = UsageStatus::Error;
             let kind = "Function.ResponseSizeTooLarge";
-            let text = format!("Response payload size ({length} bytes) exceeded maximum allowed payload size ({result_bytes_max} bytes).");
+            let text = format!(
+                "Response payload size ({length} bytes) exceeded maximum allowed payload size ({result_bytes_max} bytes)."
+            );
             (Err(function_error(kind, report::error(kind, &text))), log)
         }
         Ending::Answered(Answer::Ready, log) => (Ok(Bytes::new()), log),
@@ -219,20 +234,22 @@ pub async fn run(mut call: Call, taken: Taken) -> Outcome {
             (Ok(Bytes::new()), None)
         }
     };
-    if answered && call.want_log_tail == false {
-        if let Some(early) = early.take() {
-            let outcome = Outcome {
-                executed_version: "$LATEST".to_owned(),
-                result: result.clone(),
-                usage: usage.clone(),
-                log_tail: None,
-            };
-            // Nobody may be waiting any more.
-            let _ = early.send(outcome);
-        }
+    if answered
+        && !call.want_log_tail
+        && let Some(early) = early.take()
+    {
+        let outcome = Outcome {
+            executed_version: "$LATEST".to_owned(),
+            result: result.clone(),
+            usage: usage.clone(),
+            log_tail: None,
+        };
+        // Nobody may be waiting any more.
+        let _ = early.send(outcome);
     }
     drop(socket);
-    let exit = ended(&version, number, exit, answered).await;
+    let exit = ended(&version, number, exit, &cgroup, answered).await;
+    usage.cpu_us = exit.map_or(0, |exit| exit.cpu_us);
     drain(&mut log, &mut lines).await;
     if !answered {
         settle.account(&mut usage);
@@ -244,13 +261,14 @@ pub async fn run(mut call: Call, taken: Taken) -> Outcome {
             Err(function_error("Sandbox.Timedout", body))
         }
         UsageStatus::Exit => {
-            let out_of_memory = cgroup.usage().out_of_memory_kills > 0;
+            let out_of_memory = cgroup.out_of_memory_kills() > 0;
             let kind = if out_of_memory { "Runtime.OutOfMemory" } else { "Runtime.ExitError" };
             if out_of_memory {
                 usage.status = UsageStatus::OutOfMemory;
                 usage.memory_peak_bytes = u64::from(usage.memory_mb) << 20;
             }
-            let (body, text) = report::ended(invocation.request_id, kind, exit.and_then(|e| e.code), exit.and_then(|e| e.signal));
+            let (body, text) =
+                report::ended(invocation.request_id, kind, exit.and_then(|e| e.code), exit.and_then(|e| e.signal));
             lines.platform(text);
             Err(function_error(kind, body))
         }
@@ -291,11 +309,18 @@ async fn exchange(socket: &mut UnixStream, header: &Header<'_>, event: &Bytes, r
 }
 
 /// Waits until the instance, and all it started, is gone: by itself if it has answered, else by force.
-async fn ended(version: &VersionHandle, number: u64, mut exit: oneshot::Receiver<Exit>, answered: bool) -> Option<Exit> {
+async fn ended(
+    version: &VersionHandle,
+    number: u64,
+    mut exit: oneshot::Receiver<Exit>,
+    cgroup: &Cgroup,
+    answered: bool,
+) -> Option<Exit> {
     if answered {
         if let Ok(exit) = timeout(END_GRACE, &mut exit).await {
             return exit.ok();
         }
+        cgroup.hurry();
         version.kill(number);
     }
     match timeout(KILL_DEADLINE, &mut exit).await {
@@ -326,10 +351,8 @@ struct Settle<'a> {
 
 impl Settle<'_> {
     fn account(&self, usage: &mut Usage) {
-        let used = self.cgroup.usage();
         let most = u64::from(usage.memory_mb) << 20;
-        usage.memory_peak_bytes = (used.memory_peak_bytes + self.resident_bytes).min(most);
-        usage.cpu_us = used.cpu_us;
+        usage.memory_peak_bytes = (self.cgroup.memory_peak_bytes() + self.resident_bytes).min(most);
     }
 }
 

@@ -120,14 +120,7 @@ impl Handle {
         let code = code::Cache::open(&options.folder.join("code"), &options.limits)
             .map_err(file_error(options.folder.clone()))?;
         let interpreters = tokio::task::spawn_blocking(|| interpreters::find(&[])).await.unwrap_or_default();
-        let shared = Shared {
-            options,
-            sandbox,
-            cgroups,
-            binary,
-            numbers: AtomicU64::new(1),
-            endings: Arc::default(),
-        };
+        let shared = Shared { options, sandbox, cgroups, binary, numbers: AtomicU64::new(1), endings: Arc::default() };
         let handle = Self {
             shared: Arc::new(shared),
             slots: slots::Slots::of_machine(),
@@ -165,7 +158,9 @@ impl Handle {
             let version = self.version(&call.function)?;
             let take = version.take(call.logs.clone()).instrument(tracing::debug_span!("worker.take"));
             match take.await {
-                Ok(taken) => return Ok(instance::run(call, taken).instrument(tracing::debug_span!("worker.call")).await),
+                Ok(taken) => {
+                    return Ok(instance::run(call, taken).instrument(tracing::debug_span!("worker.call")).await);
+                }
                 Err(pool::Refusal::Init { error_type, body, init_us, status, pays, stream }) => {
                     return Ok(init_failure(&call, error_type, body, init_us, status, pays, &stream));
                 }
@@ -324,6 +319,7 @@ impl Shared {
 
     /// Removes a cgroup, waiting for its last process. What stays is removed at the end of the drain.
     async fn bury_now(&self, cgroup: Cgroup) {
+        cgroup.hurry();
         for _ in 0..400 {
             if cgroup.remove() {
                 return;

@@ -446,11 +446,11 @@ impl Version {
                 memory_bytes,
                 cpu_millis: Some(cpu_millis(function.memory_mb).max(1000)),
                 processes: self.shared.options.limits.processes,
+                counted: true,
             };
             let cgroup = self.shared.cgroups.create(&format!("zygote-{number}"), &limits)?;
-            let entrances = cgroup.entrances()?;
             let (log, log_writer) = io::pipe()?;
-            let descriptors: Vec<_> = [log_writer.as_fd()].into_iter().chain(entrances.iter().map(AsFd::as_fd)).collect();
+            let descriptors: Vec<_> = [log_writer.as_fd()].into_iter().chain(cgroup.entrances()).collect();
             live.control.get_ref().order(&Order::BootZygote, &descriptors)?;
             let allowed = match self.timeouts_in_init {
                 0 => Duration::from_millis(self.shared.options.limits.init_ms),
@@ -514,7 +514,7 @@ impl Version {
     fn zygote_exited(&mut self, exit: Exit) {
         let Some(live) = &mut self.live else { return };
         let init_us = live.started.elapsed().as_micros() as u64;
-        let killed = live.zygote_cgroup.as_ref().is_some_and(|cgroup| cgroup.usage().out_of_memory_kills > 0);
+        let killed = live.zygote_cgroup.as_ref().is_some_and(|cgroup| cgroup.out_of_memory_kills() > 0);
         let Zygote::Booting { error, .. } = &mut live.zygote else {
             // A zygote that had served: the next call boots another.
             return self.end_live();
@@ -631,6 +631,7 @@ impl Version {
                 .max(INSTANCE_BYTES_MIN),
             cpu_millis: Some(cpu_millis(function.memory_mb)),
             processes: self.shared.options.limits.processes,
+            counted: one_use,
         };
         let cgroup = match self.free_cgroups.pop() {
             Some(cgroup) => {
@@ -642,13 +643,10 @@ impl Version {
             }
             None => self.shared.cgroups.create(&format!("instance-{number}"), &limits)?,
         };
-        let entrances = cgroup.entrances()?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         let (log, log_writer) = io::pipe()?;
-        let descriptors: Vec<_> =
-            [theirs.as_fd(), log_writer.as_fd()].into_iter().chain(entrances.iter().map(AsFd::as_fd)).collect();
-        let order =
-            if one_use { Order::BootInstance { instance: number } } else { Order::Clone { instance: number } };
+        let descriptors: Vec<_> = [theirs.as_fd(), log_writer.as_fd()].into_iter().chain(cgroup.entrances()).collect();
+        let order = if one_use { Order::BootInstance { instance: number } } else { Order::Clone { instance: number } };
         live.control.get_ref().order(&order, &descriptors)?;
         let (ended, exit) = oneshot::channel();
         live.running.insert(number, ended);
@@ -664,9 +662,9 @@ impl Version {
         let Some(live) = &mut self.live else { return };
         let Some(ordered) = live.ordered.remove(&number) else { return };
         let Ordered { at, socket, log, cgroup, exit } = ordered;
-        let wrapped = socket.set_nonblocking(true).and_then(|()| {
-            Ok((UnixStream::from_std(socket)?, pipe::Receiver::from_owned_fd(log)?))
-        });
+        let wrapped = socket
+            .set_nonblocking(true)
+            .and_then(|()| Ok((UnixStream::from_std(socket)?, pipe::Receiver::from_owned_fd(log)?)));
         let (socket, log) = match wrapped {
             Ok(wrapped) => wrapped,
             Err(error) => return self.failed(&error.to_string()),
@@ -696,8 +694,8 @@ impl Version {
         };
         let limits = self.shared.options.limits.clone();
         let commands = self.handle.commands.clone();
-        let allowed = Duration::from_millis(limits.init_ms)
-            .max(Duration::from_secs(self.recipe.function.timeout_s.into()));
+        let allowed =
+            Duration::from_millis(limits.init_ms).max(Duration::from_secs(self.recipe.function.timeout_s.into()));
         let at = ordered.at;
         tokio::spawn(async move {
             let booted = match timeout(allowed, one_use_init(socket, log, &limits)).await {
@@ -737,7 +735,8 @@ impl Version {
                 self.shared.bury(ordered.cgroup);
                 if let Some(waiting) = self.waiting.pop_front() {
                     waiting.logs.lines(&stream, lines);
-                    let status = if error_type == "Sandbox.Timedout" { UsageStatus::Timeout } else { UsageStatus::InitError };
+                    let status =
+                        if error_type == "Sandbox.Timedout" { UsageStatus::Timeout } else { UsageStatus::InitError };
                     let refusal = Refusal::Init { error_type, body, init_us, status, pays: true, stream };
                     let _ = waiting.reply.send(Err(refusal));
                 }
@@ -842,9 +841,10 @@ impl Version {
 
     /// Whether a call runs or waits.
     fn in_use(&self) -> bool {
-        let running = self.live.as_ref().map_or(0, |live| {
-            live.running.len().saturating_sub(live.spares.len() + live.ordered.len())
-        });
+        let running = self
+            .live
+            .as_ref()
+            .map_or(0, |live| live.running.len().saturating_sub(live.spares.len() + live.ordered.len()));
         running > 0 || !self.waiting.is_empty()
     }
 
@@ -947,7 +947,10 @@ async fn one_use_init(
 }
 
 /// Registers a launcher's socket with the runtime's poller.
-#[expect(deprecated, reason = "its successor is unsafe for types whose descriptor may change; `Control` owns one for life")]
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for types whose descriptor may change; `Control` owns one for life"
+)]
 fn watched(control: Control) -> io::Result<AsyncFd<Control>> {
     AsyncFd::new(control)
 }

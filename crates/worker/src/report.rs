@@ -119,7 +119,9 @@ mod tests {
 
     #[test]
     fn durations_are_hundredths_and_bills_their_ceiling() {
-        for (us, text, billed) in [(1, "0.01", 1), (2340, "2.34", 3), (3_000_000, "3000.00", 3000), (999_991, "1000.00", 1000)] {
+        for (us, text, billed) in
+            [(1, "0.01", 1), (2340, "2.34", 3), (3_000_000, "3000.00", 3000), (999_991, "1000.00", 1000)]
+        {
             assert_eq!(millis(us), text);
             assert_eq!(billed_ms(us), billed);
         }

@@ -24,7 +24,9 @@ impl Slots {
     pub fn of_machine() -> Self {
         let total_kb = std::fs::read_to_string("/proc/meminfo")
             .ok()
-            .and_then(|text| text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok()))
+            .and_then(|text| {
+                text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok())
+            })
             .unwrap_or(2_u64 << 20);
         Self::new(u32::try_from(total_kb / 1024 / 8 * 7).unwrap_or(u32::MAX))
     }

@@ -1,6 +1,9 @@
 //! From a function's configuration to the specification of its sandbox.
 
-use crate::{Options, interpreters::{Interpreter, Mount}};
+use crate::{
+    Options,
+    interpreters::{Interpreter, Mount},
+};
 use dayfly_sandbox::{BindMount, Spec, seccomp};
 use dayfly_types::FunctionConfiguration;
 use std::{
@@ -128,6 +131,8 @@ fn environment(
         ("LANG", "en_US.UTF-8"),
         ("TZ", ":UTC"),
         ("HOME", "/tmp"),
+        // OpenBLAS starts its threads when it is imported, and what has threads cannot be cloned.
+        ("OPENBLAS_NUM_THREADS", "1"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into_iter()
