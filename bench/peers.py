@@ -1,0 +1,100 @@
+"""The other side: what people would use without Dayfly, with the same interpreter and the same handler."""
+
+import contextlib
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import threading
+import time
+
+import cloud
+import tools
+
+PEERS = tools.HERE / "peers"
+
+
+class Gunicorn:
+    """A running gunicorn with sync workers."""
+
+    def __init__(self, address, folder):
+        self.address = address
+        self.folder = folder
+
+    def call(self, event, connections, until):
+        """Loads it with the same generator."""
+        request = self.folder / "request"
+        head = f"POST / HTTP/1.1\r\nHost: {self.address}\r\nContent-Type: application/json\r\n"
+        request.write_text(f"{head}Content-Length: {len(event)}\r\n\r\n{event}")
+        return tools.load(self.address, request, connections, until)
+
+
+@contextlib.contextmanager
+def gunicorn(function, workers):
+    """gunicorn on a free port, warm."""
+    with tempfile.TemporaryDirectory(prefix="dayfly-bench-") as folder:
+        command = [tools.VENV / "bin" / "gunicorn", "--workers", workers, "--worker-class", "sync"]
+        command += ["--bind", "127.0.0.1:0", "--chdir", PEERS, "--worker-tmp-dir", "/dev/shm", "wsgi:application"]
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=path_of(function),
+        )
+        try:
+            yield Gunicorn(listening(process, workers), pathlib.Path(folder))
+        finally:
+            process.terminate()
+            process.wait(40)
+
+
+def listening(process, workers):
+    """The address that it prints, once its workers have booted. Its further output is read and dropped."""
+    address, booted = None, 0
+    for line in process.stderr:
+        found = re.search(r"Listening at: http://([\d.:]+)", line)
+        address = found[1] if found else address
+        booted += "Booting worker" in line
+        if address and booted == workers:
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return address
+    raise RuntimeError("gunicorn did not start")
+
+
+def fresh(how, clients, seconds):
+    """A fresh process per call: "executor" or "command"."""
+    return tools.output_of([tools.PYTHON, PEERS / "fresh.py", how, clients, seconds], seconds + 120, path_of("bare"))
+
+
+def floor(in_flight, seconds, memory_mb):
+    """Clones per second of the bare function's zygote."""
+    command = [tools.FLOOR, cloud.FUNCTIONS / "bare", cloud.RUNTIME, in_flight, seconds, memory_mb]
+    return tools.output_of(command, seconds + 60)
+
+
+def import_seconds(modules):
+    """Wall time of a new interpreter that imports."""
+    started = time.monotonic()
+    subprocess.run([str(tools.PYTHON), "-c", f"import {modules}"], check=True, stdin=subprocess.DEVNULL, timeout=120)
+    return time.monotonic() - started
+
+
+def fsync(folder, event_bytes, threads, seconds):
+    """One fsync per event, on the file system of `folder`."""
+    return tools.output_of([tools.LOAD, "fsync", folder, event_bytes, threads, seconds], seconds + 60)
+
+
+def store(seconds, folder):
+    """The store alone: (events per second with group commit and 32 clients, with one fsync each)."""
+    done = subprocess.run([str(tools.STORE), str(seconds), str(folder)], stdout=subprocess.PIPE, text=True, timeout=seconds * 4 + 60)
+    figures = {line[:42].strip(): float(line[42:52]) for line in done.stdout.splitlines() if "/s   p50" in line}
+    return figures["store, 32 clients"], max(rate for name, rate in figures.items() if "per event" in name)
+
+
+def path_of(function):
+    """An environment in which `import app` finds the function; without the benchmark's own virtual environment."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    return {**environment, "PYTHONPATH": str(cloud.FUNCTIONS / function)}

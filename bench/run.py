@@ -1,0 +1,57 @@
+"""Dayfly against its peers, side by side on this machine in one run. `make bench` runs this; see docs/benchmarks.md.
+
+The binary is DAYFLY_BIN (default: target/release/dayfly). Needs the packages of requirements.txt; installs its own
+bench/requirements.txt into .venv-bench.
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+
+import cloud
+import rows
+import table
+import tools
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few, short rounds: shows that it works, not how fast it is")
+    parser.add_argument("--only", action="append", choices=list(rows.ALL), metavar="NAME", help=", ".join(rows.ALL))
+    parser.add_argument("--json", type=pathlib.Path, default=tools.TARGET / "bench.json", help="where all figures go")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    options = parser.parse_args()
+    if options.write and (options.only or options.quick):
+        parser.error("--write is for whole runs: without --only and --quick")
+    effort = rows.QUICK if options.quick else rows.FULL
+
+    tools.build()
+    with cloud.server() as running:
+        interpreter = running.interpreter()
+    tools.install(interpreter)
+    # Before the load of our own, after that of building.
+    time.sleep(0 if options.quick else 10)
+    found = {**table.machine(), "python": tools.version_of(interpreter), "quick": options.quick}
+    print(table.machine_line(found) + "\n", flush=True)
+    done, failed = [], []
+    for name in options.only or rows.ALL:
+        tools.say(name)
+        try:
+            measured = rows.ALL[name](effort)
+        except Exception as error:  # One row that cannot be measured is no reason to lose the others.
+            tools.say(f"{name} failed: {error!r}")
+            failed.append(name)
+            continue
+        table.show(measured)
+        done += measured
+        table.write_json(done, found, options.json)
+    met = sum(row.met for row in done)
+    print(f"{met} of {len(done)} targets met; all figures are in {options.json}")
+    if options.write and not failed:
+        table.write_page(done, found)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

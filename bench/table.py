@@ -1,0 +1,81 @@
+"""Prints rows for people, writes them for machines, and into docs/benchmarks.md."""
+
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import platform
+
+import tools
+
+PAGE = tools.ROOT / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- figures: written by `bench/run.py --write` -->\n", "<!-- end of figures -->\n"
+HEAD = ("What", "Against", "Dayfly", "Peer", "Ratio", "Target", "Met")
+VERDICTS = {True: "yes", False: "no"}
+
+
+def machine():
+    """What the figures were measured on. Taken before anything runs."""
+    model = next((line.partition(": ")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    memory_kb = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal")))
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "cores": os.cpu_count(),
+        "processor": model,
+        "memory_gb": round(memory_kb / 2**20, 1),
+        "kernel": platform.release(),
+        "cgroup": 2 if pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1,
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+
+
+def machine_line(found):
+    return (
+        f"{found['date']}: {found['cores']} cores ({found['processor']}), {found['memory_gb']} GB, Linux {found['kernel']}, "
+        f"cgroup v{found['cgroup']}, Python {found.get('python', '?')}, load average at the start {found['load_average']}"
+        + (", **a quick run: not for comparison**" if found.get("quick") else "")
+    )
+
+
+def cells(row):
+    return (row.what, row.against, row.ours, row.theirs, row.ratio, row.target, VERDICTS[row.met])
+
+
+def show(rows):
+    """One block per row: the lines would be too long for a terminal as a table."""
+    for row in rows:
+        mark = "met" if row.met else "NOT MET"
+        print(f"{row.what}\n    against  {row.against}")
+        print(f"    Dayfly   {row.ours}\n    peer     {row.theirs}")
+        print(f"    ratio    {row.ratio}   target {row.target}: {mark}")
+        for part, figures in row.details.get("per_call", {}).items():
+            times = f"user {figures['user_us']:7.1f} µs  system {figures['system_us']:7.1f} µs"
+            print(f"             {part:15} {times}  faults {figures['faults']:6.1f}  per call")
+        print(flush=True)
+
+
+def markdown(rows, found):
+    lines = [machine_line(found), "", "| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
+    lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
+    for row in rows:
+        if "per_call" in row.details:
+            lines += ["", f"Where the time of a call goes ({row.what}), per call:", ""]
+            lines += ["| Part | User µs | System µs | Page faults |", "|---|---|---|---|"]
+            for part, one in row.details["per_call"].items():
+                lines.append(f"| {part} | {one['user_us']:.0f} | {one['system_us']:.0f} | {one['faults']:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_page(rows, found):
+    """Puts the figures between the marks of the page, and leaves what people wrote."""
+    before, begin, rest = PAGE.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"bench: {PAGE} has lost its marks")
+    PAGE.write_text(before + begin + "\n" + markdown(rows, found) + "\n" + end + after)
+
+
+def write_json(rows, found, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": found, "rows": [dataclasses.asdict(row) for row in rows]}, indent=1) + "\n")
