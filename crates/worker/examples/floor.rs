@@ -41,12 +41,14 @@ fn main() -> Result<(), Failure> {
     })?;
     let seconds = done.wall.as_secs_f64();
     println!(
-        "{{\"count\": {}, \"errors\": 0, \"seconds\": {seconds:.6}, \"per_second\": {:.3}, \"clone_us\": {}, \"prepare_us\": {}, \"life_us\": {}}}",
+        "{{\"count\": {}, \"errors\": 0, \"seconds\": {seconds:.6}, \"per_second\": {:.3}, \"clone_us\": {}, \
+         \"prepare_us\": {}, \"life_us\": {}, \"cpu_us\": {}}}",
         done.clones,
         done.clones as f64 / seconds,
         spread(done.clone_us),
         spread(done.prepare_us),
         spread(done.life_us),
+        spread(done.cpu_us),
     );
     Ok(())
 }

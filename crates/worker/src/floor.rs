@@ -31,6 +31,8 @@ pub struct Floor {
     pub prepare_us: Vec<u64>,
     /// Per clone: from the order until its end was reported.
     pub life_us: Vec<u64>,
+    /// Per clone: its own CPU time.
+    pub cpu_us: Vec<u64>,
 }
 
 /// Why there is no figure.
@@ -80,7 +82,9 @@ pub fn run(
         processes: shared.options.limits.processes,
         counted: false,
     };
-    let zygote = Place::new(worker, &format!("zygote-{number}"), &limits)?;
+    // As in the pool, a zygote has a whole CPU; clones run on its account until they are moved to their own.
+    let init = CgroupLimits { cpu_millis: Some(cpu_millis(function.memory_mb).max(1000)), ..limits };
+    let zygote = Place::new(worker, &format!("zygote-{number}"), &init)?;
     let places: Result<Vec<Place>, Error> =
         (0..in_flight).map(|_| Place::new(worker, &format!("instance-{}", shared.next_number()), &limits)).collect();
     let mut sandbox = Sandbox { launcher: Launcher::start(&shared.binary, &spec)? };
@@ -132,9 +136,10 @@ impl Sandbox {
                     floor.prepare_us.push(prepare_us);
                     self.launcher.control.order(&Order::Kill { instance }, &[])?;
                 }
-                Report::Exited { instance, .. } => {
+                Report::Exited { instance, exit } => {
                     let Some(Flying { place, ordered, .. }) = flying.remove(&instance) else { continue };
                     floor.clones += 1;
+                    floor.cpu_us.push(exit.cpu_us);
                     floor.life_us.push(ordered.elapsed().as_micros() as u64);
                     if started.elapsed() < time {
                         self.order(worker, place, &mut flying)?;

@@ -1,0 +1,213 @@
+//! Boot and init of a version: starting the launcher and the zygote, and what becomes of those who wait when init fails.
+
+use super::{Live, Refusal, Version, Zygote, cpu_millis, platform};
+use crate::{instance, log_pipe::LogPipe, report};
+use dayfly_sandbox::{
+    Control, Launcher, Order,
+    cgroup::{Cgroup, CgroupLimits},
+    protocol::Exit,
+};
+use dayfly_types::{LogLine, LogSink, Timestamp, UsageStatus};
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    os::fd::AsFd,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{io::unix::AsyncFd, net::unix::pipe, time::Instant};
+
+impl Version {
+    pub(super) fn boot(&mut self, logs: Arc<dyn LogSink>) {
+        if let Err(error) = self.try_boot(logs) {
+            self.lost(&format!("no sandbox: {error}"));
+        }
+    }
+
+    fn try_boot(&mut self, logs: Arc<dyn LogSink>) -> Result<(), Box<dyn std::error::Error>> {
+        let function = &self.recipe.function;
+        let number = self.shared.next_number();
+        let stream: Arc<str> = log_stream_name().into();
+        let spec = self.shared.sandbox.spec(
+            &self.shared.options,
+            function,
+            &self.recipe.interpreter,
+            &self.recipe.code,
+            &stream,
+            number,
+        );
+        let launcher = Launcher::start(&self.shared.binary, &spec)?;
+        let mut live = Live {
+            control: watched(launcher.control)?,
+            process: launcher.process,
+            stream,
+            zygote: Zygote::None,
+            zygote_cgroup: None,
+            started: Instant::now(),
+            resident_bytes: 0,
+            init_us: None,
+            spares: VecDeque::new(),
+            ordered: HashMap::new(),
+            endpoint: None,
+            running: HashMap::new(),
+        };
+        if self.one_use.is_none() {
+            let memory_bytes = u64::from(function.memory_mb) << 20;
+            // Init has a whole CPU, as Lambda's has.
+            let limits = CgroupLimits {
+                memory_bytes,
+                cpu_millis: Some(cpu_millis(function.memory_mb).max(1000)),
+                processes: self.shared.options.limits.processes,
+                counted: true,
+            };
+            let cgroup = self.shared.cgroups.create(&format!("zygote-{number}"), &limits)?;
+            let (log, log_writer) = io::pipe()?;
+            let descriptors: Vec<_> = [log_writer.as_fd()].into_iter().chain(cgroup.entrances()).collect();
+            live.control.get_ref().order(&Order::BootZygote, &descriptors)?;
+            let allowed = match self.timeouts_in_init {
+                0 => Duration::from_millis(self.shared.options.limits.init_ms),
+                // Lambda's second try has the function's timeout.
+                _ => Duration::from_secs(function.timeout_s.into()),
+            };
+            live.zygote_cgroup = Some(cgroup);
+            live.zygote = Zygote::Booting {
+                log: LogPipe::new(pipe::Receiver::from_owned_fd(log.into())?, &self.shared.options.limits),
+                logs,
+                deadline: Instant::now() + allowed,
+                error: None,
+            };
+        }
+        self.live = Some(live);
+        let version = &self.recipe.interpreter.version;
+        self.init_said(vec![platform(format!("INIT_START Runtime Version: python:{version}"))]);
+        Ok(())
+    }
+
+    pub(super) fn init_said(&mut self, lines: Vec<LogLine>) {
+        if let Some(Live { zygote: Zygote::Booting { logs, .. }, stream, .. }) = &self.live
+            && !lines.is_empty()
+        {
+            logs.lines(stream, lines);
+        }
+    }
+
+    pub(super) fn zygote_ready(&mut self, unclonable: Option<String>) {
+        let Some(live) = &mut self.live else { return };
+        let mut lines = Vec::new();
+        if let Zygote::Booting { log, .. } = &mut live.zygote {
+            while let Some(some) = log.take() {
+                lines.extend(some);
+                if log.ended {
+                    break;
+                }
+            }
+            lines.extend(log.finish());
+        }
+        if let Some(why) = &unclonable {
+            lines.push(platform(format!(
+                "[dayfly] this version is not cloned, since {why}. Each call boots an instance of its own, ahead of demand \
+                 where there is a steady one"
+            )));
+        }
+        self.init_said(lines);
+        self.timeouts_in_init = 0;
+        if let Some(why) = unclonable {
+            self.one_use = Some(why);
+            self.end_live();
+            return;
+        }
+        if let Some(live) = &mut self.live {
+            live.zygote = Zygote::Ready;
+            live.init_us = Some(live.started.elapsed().as_micros() as u64);
+            live.resident_bytes = live.zygote_cgroup.as_ref().map_or(0, Cgroup::resident_bytes);
+        }
+    }
+
+    pub(super) fn zygote_exited(&mut self, exit: Exit) {
+        let Some(live) = &mut self.live else { return };
+        let init_us = live.started.elapsed().as_micros() as u64;
+        let killed = live.zygote_cgroup.as_ref().is_some_and(|cgroup| cgroup.out_of_memory_kills() > 0);
+        let Zygote::Booting { error, .. } = &mut live.zygote else {
+            // A zygote that had served: the next call boots another.
+            return self.end_live();
+        };
+        let (error_type, body, status) = match error.take() {
+            Some(body) => (instance::error_type_of(&body), body, UsageStatus::InitError),
+            None => {
+                let kind = if killed { "Runtime.OutOfMemory" } else { "Runtime.ExitError" };
+                let status = if killed { UsageStatus::OutOfMemory } else { UsageStatus::InitError };
+                let how = match (exit.code, exit.signal) {
+                    (_, Some(9)) => "signal: killed".to_owned(),
+                    (_, Some(signal)) => format!("signal {signal}"),
+                    (code, None) => format!("exit status {}", code.unwrap_or(0)),
+                };
+                let text = format!("Error: Runtime exited with error: {how}");
+                (kind.to_owned(), report::error(kind, &text).into(), status)
+            }
+        };
+        self.init_failed(&error_type, &body, init_us, status);
+    }
+
+    fn init_failed(&mut self, error_type: &str, body: &bytes::Bytes, init_us: u64, status: UsageStatus) {
+        let Some(live) = &mut self.live else { return };
+        let stream = live.stream.clone();
+        let mut lines = Vec::new();
+        if let Zygote::Booting { log, .. } = &mut live.zygote {
+            while !log.ended
+                && let Some(some) = log.take()
+            {
+                lines.extend(some);
+            }
+            lines.extend(log.finish());
+        }
+        let word = if status == UsageStatus::Timeout { "timeout" } else { "error" };
+        lines.push(platform(report::init_report(init_us, word, (word == "error").then_some(error_type))));
+        self.init_said(lines);
+        self.end_live();
+        self.refuse_all(|pays| Refusal::Init {
+            error_type: error_type.to_owned(),
+            body: body.clone(),
+            init_us,
+            status,
+            pays,
+            stream: stream.clone(),
+        });
+    }
+
+    pub(super) fn refuse_all(&mut self, refusal: impl Fn(bool) -> Refusal) {
+        for (place, waiting) in self.waiting.drain(..).enumerate() {
+            let _ = waiting.reply.send(Err(refusal(place == 0)));
+        }
+    }
+
+    pub(super) fn init_timed_out(&mut self) {
+        self.timeouts_in_init += 1;
+        let timeout_s = self.recipe.function.timeout_s;
+        if self.timeouts_in_init == 1 {
+            // Tried again under the function's own timeout, as Lambda does.
+            let Some(live) = &self.live else { return };
+            let init_us = live.started.elapsed().as_micros() as u64;
+            self.init_said(vec![platform(report::init_report(init_us, "timeout", None))]);
+            return self.end_live();
+        }
+        self.timeouts_in_init = 0;
+        let body = report::error("Sandbox.Timedout", &format!("Error: Task timed out after {timeout_s}.00 seconds"));
+        let init_us = u64::from(timeout_s) * 1_000_000;
+        self.init_failed("Sandbox.Timedout", &body.into(), init_us, UsageStatus::Timeout);
+    }
+}
+
+/// Registers a launcher's socket with the runtime's poller.
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for types whose descriptor may change; `Control` owns one for life"
+)]
+fn watched(control: Control) -> io::Result<AsyncFd<Control>> {
+    AsyncFd::new(control)
+}
+
+/// `2026/11/23/[$LATEST]` and 32 hexadecimal digits, as Lambda names the streams of its environments.
+fn log_stream_name() -> String {
+    let day = Timestamp::now().strftime("%Y/%m/%d").to_string();
+    format!("{day}/[$LATEST]{}", uuid::Uuid::new_v4().simple())
+}

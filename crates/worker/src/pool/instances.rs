@@ -1,0 +1,253 @@
+//! Instances of a version: ordering as many as are wanted, and what becomes of each.
+
+use super::{
+    BOOTING_MAX, Command, FAILURES_MAX, INSTANCE_BYTES_MIN, InitError, ORDERED_MAX, Ordered, Refusal, SPARES_IDLE,
+    SPARES_MAX, Spare, Version, Zygote, cpu_millis,
+};
+use crate::{
+    instance::{self, Answer},
+    log_pipe::LogPipe,
+    report,
+};
+use dayfly_sandbox::{Order, cgroup::CgroupLimits, protocol::Exit};
+use dayfly_types::{Limits, LogLine, UsageStatus};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
+use tokio::{
+    net::{UnixStream, unix::pipe},
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+
+impl Version {
+    /// Keeps as many instances coming as there are calls waiting and spares wanted.
+    pub(super) fn order_more(&mut self) {
+        self.waiting.retain(|waiting| !waiting.reply.is_closed());
+        if self.retired {
+            return;
+        }
+        if self.live.is_none() {
+            let Some(first) = self.waiting.front() else { return };
+            let logs = first.logs.clone();
+            self.boot(logs);
+        }
+        let wanted = self.spares_wanted() + self.waiting.len();
+        let one_use = self.one_use.is_some();
+        let at_once = if one_use { BOOTING_MAX } else { ORDERED_MAX };
+        loop {
+            let Some(live) = &self.live else { return };
+            let able = one_use || matches!(live.zygote, Zygote::Ready);
+            if !able || live.ordered.len() >= at_once || live.spares.len() + live.ordered.len() >= wanted {
+                return;
+            }
+            if let Err(error) = self.order_one(one_use) {
+                self.failed(&error.to_string());
+                return;
+            }
+        }
+    }
+
+    fn spares_wanted(&self) -> usize {
+        if self.last_used.elapsed() > SPARES_IDLE {
+            return 0;
+        }
+        let most = if self.one_use.is_some() { BOOTING_MAX * 2 } else { SPARES_MAX };
+        ((self.rate * self.lead_s * 2.0).ceil() as usize + 1).min(most)
+    }
+
+    fn order_one(&mut self, one_use: bool) -> Result<(), Box<dyn std::error::Error>> {
+        let number = self.shared.next_number();
+        let function = &self.recipe.function;
+        let Some(live) = &mut self.live else { return Ok(()) };
+        let limits = CgroupLimits {
+            memory_bytes: (u64::from(function.memory_mb) << 20)
+                .saturating_sub(live.resident_bytes)
+                .max(INSTANCE_BYTES_MIN),
+            cpu_millis: Some(cpu_millis(function.memory_mb)),
+            processes: self.shared.options.limits.processes,
+            counted: one_use,
+        };
+        let cgroup = match self.free_cgroups.pop() {
+            Some(cgroup) => {
+                if cgroup.set_memory(limits.memory_bytes).is_err() {
+                    self.shared.bury(cgroup);
+                    return Err("a cgroup could not be used again".into());
+                }
+                cgroup
+            }
+            None => self.shared.cgroups.create(&format!("instance-{number}"), &limits)?,
+        };
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        let (log, log_writer) = io::pipe()?;
+        let descriptors: Vec<_> = [theirs.as_fd(), log_writer.as_fd()].into_iter().chain(cgroup.entrances()).collect();
+        let order = if one_use { Order::BootInstance { instance: number } } else { Order::Clone { instance: number } };
+        live.control.get_ref().order(&order, &descriptors)?;
+        let (ended, exit) = oneshot::channel();
+        live.running.insert(number, ended);
+        let ordered = Ordered { at: Instant::now(), socket: ours, log: log.into(), cgroup, exit };
+        live.ordered.insert(number, ordered);
+        Ok(())
+    }
+
+    pub(super) fn prepared(&mut self, number: u64) {
+        if self.one_use.is_some() {
+            return self.await_init(number);
+        }
+        let Some(live) = &mut self.live else { return };
+        let Some(ordered) = live.ordered.remove(&number) else { return };
+        let Ordered { at, socket, log, cgroup, exit } = ordered;
+        let wrapped = socket
+            .set_nonblocking(true)
+            .and_then(|()| Ok((UnixStream::from_std(socket)?, pipe::Receiver::from_owned_fd(log)?)));
+        let (socket, log) = match wrapped {
+            Ok(wrapped) => wrapped,
+            Err(error) => return self.failed(&error.to_string()),
+        };
+        self.failures = 0;
+        let restore_us = at.elapsed().as_micros() as u64;
+        self.lead_s = 0.8 * self.lead_s + 0.2 * at.elapsed().as_secs_f64();
+        live.spares.push_back(Spare {
+            number,
+            socket,
+            log: LogPipe::new(log, &self.shared.options.limits),
+            log_head: Vec::new(),
+            cgroup,
+            exit,
+            restore_us,
+            init_us: None,
+        });
+        self.give_out();
+    }
+
+    /// A one-use instance has been started: somebody waits for its init, reading what it says meanwhile.
+    fn await_init(&mut self, number: u64) {
+        let Some(ordered) = self.live.as_mut().and_then(|live| live.ordered.get_mut(&number)) else { return };
+        let (socket, log) = match (ordered.socket.try_clone(), ordered.log.try_clone()) {
+            (Ok(socket), Ok(log)) => (socket, log),
+            _ => return self.failed("out of file descriptors"),
+        };
+        let limits = self.shared.options.limits.clone();
+        let commands = self.handle.commands.clone();
+        let allowed =
+            Duration::from_millis(limits.init_ms).max(Duration::from_secs(self.recipe.function.timeout_s.into()));
+        let at = ordered.at;
+        tokio::spawn(async move {
+            let booted = match timeout(allowed, one_use_init(socket, log, &limits)).await {
+                Ok(result) => result.map(|(socket, log, lines)| (socket, log, lines, at.elapsed().as_micros() as u64)),
+                Err(_) => Err(InitError {
+                    error_type: "Sandbox.Timedout".to_owned(),
+                    body: report::error("Sandbox.Timedout", "Error: init took too long").into(),
+                    lines: Vec::new(),
+                }),
+            };
+            let _ = commands.send(Command::Booted { number, booted });
+        });
+    }
+
+    pub(super) fn booted(&mut self, number: u64, booted: Result<(UnixStream, LogPipe, Vec<LogLine>, u64), InitError>) {
+        let Some(live) = &mut self.live else { return };
+        let Some(ordered) = live.ordered.remove(&number) else { return };
+        match booted {
+            Ok((socket, log, log_head, init_us)) => {
+                self.failures = 0;
+                self.lead_s = 0.5 * self.lead_s + 0.5 * (init_us as f64 / 1e6);
+                live.spares.push_back(Spare {
+                    number,
+                    socket,
+                    log,
+                    log_head,
+                    cgroup: ordered.cgroup,
+                    exit: ordered.exit,
+                    restore_us: 0,
+                    init_us: Some(init_us),
+                });
+                self.give_out();
+            }
+            Err(InitError { error_type, body, lines }) => {
+                let (stream, init_us) = (live.stream.clone(), ordered.at.elapsed().as_micros() as u64);
+                self.handle.kill(number);
+                self.shared.bury(ordered.cgroup);
+                if let Some(waiting) = self.waiting.pop_front() {
+                    waiting.logs.lines(&stream, lines);
+                    let status =
+                        if error_type == "Sandbox.Timedout" { UsageStatus::Timeout } else { UsageStatus::InitError };
+                    let refusal = Refusal::Init { error_type, body, init_us, status, pays: true, stream };
+                    let _ = waiting.reply.send(Err(refusal));
+                }
+            }
+        }
+    }
+
+    pub(super) fn not_prepared(&mut self, number: u64, reason: &str) {
+        let Some(live) = &mut self.live else { return };
+        live.running.remove(&number);
+        if let Some(ordered) = live.ordered.remove(&number) {
+            self.shared.bury(ordered.cgroup);
+            self.failed(reason);
+        }
+    }
+
+    pub(super) fn exited(&mut self, number: u64, exit: Exit) {
+        let Some(live) = &mut self.live else { return };
+        if let Some(ended) = live.running.remove(&number) {
+            let _ = ended.send(exit);
+        }
+        // A spare that ended before its call is no spare.
+        if let Some(at) = live.spares.iter().position(|spare| spare.number == number) {
+            if let Some(spare) = live.spares.remove(at) {
+                self.shared.bury(spare.cgroup);
+            }
+            self.failed("a spare ended before its call");
+        }
+    }
+
+    /// An instance did not come up. Tried again, but not for ever.
+    fn failed(&mut self, reason: &str) {
+        tracing::warn!(function = %self.recipe.function.arn, reason, "an instance did not come up");
+        self.failures += 1;
+        if self.failures >= FAILURES_MAX {
+            self.failures = 0;
+            self.end_live();
+            self.refuse_all(|_| Refusal::Internal(reason.to_owned()));
+        }
+    }
+}
+
+async fn one_use_init(
+    socket: std::os::unix::net::UnixStream,
+    log: OwnedFd,
+    limits: &Limits,
+) -> Result<(UnixStream, LogPipe, Vec<LogLine>), InitError> {
+    let broken = |error: io::Error| InitError {
+        error_type: "Runtime.ExitError".to_owned(),
+        body: report::error("Runtime.ExitError", &format!("Error: Runtime exited during init: {error}")).into(),
+        lines: Vec::new(),
+    };
+    socket.set_nonblocking(true).map_err(broken)?;
+    let mut socket = UnixStream::from_std(socket).map_err(broken)?;
+    let mut log = LogPipe::new(pipe::Receiver::from_owned_fd(log).map_err(broken)?, limits);
+    let mut lines = Vec::new();
+    let answer = {
+        let answer = instance::answer(&mut socket, 0);
+        tokio::pin!(answer);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => break answer,
+                some = log.read(), if !log.ended => lines.extend(some),
+            }
+        }
+    };
+    match answer {
+        Ok((Answer::Ready, _)) => Ok((socket, log, lines)),
+        Ok((Answer::Error { body, in_init: true }, words)) => {
+            lines.extend(words.map(|words| crate::log_pipe::function_line(&words)));
+            Err(InitError { error_type: instance::error_type_of(&body), body, lines })
+        }
+        Ok(_) => Err(InitError { lines, ..broken(io::ErrorKind::InvalidData.into()) }),
+        Err(error) => Err(InitError { lines, ..broken(error) }),
+    }
+}

@@ -1,0 +1,537 @@
+//! The pool: one actor per function version that has been called. It boots the zygote on demand, keeps spares ahead of
+//! demand, hands instances to calls, and lets everything go when it has been idle.
+
+mod boot;
+mod instances;
+
+use crate::{Shared, interpreters::Interpreter, log_pipe::LogPipe};
+use dayfly_sandbox::{Control, Order, Report, cgroup::Cgroup, protocol::Exit};
+use dayfly_types::{FunctionConfiguration, Limits, LogLine, LogSink, LogSource, Timestamp, UsageStatus};
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    process::Child,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::unix::AsyncFd,
+    net::UnixStream,
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+
+/// How often demand is measured while there is any.
+const TICK: Duration = Duration::from_millis(100);
+/// Spares leave after this time without a call.
+const SPARES_IDLE: Duration = Duration::from_secs(10);
+/// Most spares of one version.
+const SPARES_MAX: usize = 32;
+/// Most clones under way for one version.
+const ORDERED_MAX: usize = 16;
+/// Most one-use boots under way for one version.
+const BOOTING_MAX: usize = 4;
+/// A version whose instances fail to come up this often in a row gives its callers an error.
+const FAILURES_MAX: u32 = 3;
+/// A zygote older than this is replaced: its credentials would run out.
+const ZYGOTE_AGE_MAX: Duration = Duration::from_secs(6 * 3600);
+/// The least memory that an instance gets beyond what it shares with its zygote.
+const INSTANCE_BYTES_MIN: u64 = 8 << 20;
+
+/// An instance, ready for one call.
+pub struct Taken {
+    /// The pool's number of it.
+    pub number: u64,
+    /// Its id: 32 random hexadecimal digits.
+    pub id: String,
+    /// Where the event goes and the answer comes from.
+    pub socket: UnixStream,
+    /// Its output.
+    pub log: LogPipe,
+    /// Lines from before the call: its own init's, when it is not a clone.
+    pub log_head: Vec<LogLine>,
+    /// Its limits and accounts.
+    pub cgroup: Cgroup,
+    /// Resolves when it has ended; fails when its launcher has.
+    pub exit: oneshot::Receiver<Exit>,
+    /// Its version.
+    pub version: VersionHandle,
+    /// Log stream of its lines.
+    pub stream: Arc<str>,
+    /// Time of the init that this call waited for.
+    pub init_us: Option<u64>,
+    /// Time of the clone that this call waited for.
+    pub restore_us: Option<u64>,
+    /// Memory that it shares with its zygote.
+    pub resident_bytes: u64,
+}
+
+/// Why there is no instance.
+#[derive(Debug, Clone)]
+pub enum Refusal {
+    /// Init failed: the error body, and how long it took. Only one of those who waited for it is to pay.
+    Init { error_type: String, body: bytes::Bytes, init_us: u64, status: UsageStatus, pays: bool, stream: Arc<str> },
+    /// Dayfly's fault.
+    Internal(String),
+    /// The version is being retired.
+    Retired,
+}
+
+enum Command {
+    Take { reply: oneshot::Sender<Result<Taken, Refusal>>, logs: Arc<dyn LogSink>, asked: Instant },
+    Kill(u64),
+    Done(Cgroup),
+    Booted { number: u64, booted: Result<(UnixStream, LogPipe, Vec<LogLine>, u64), InitError> },
+    Retire,
+    EvictIfIdle,
+    GiveUp,
+}
+
+struct InitError {
+    error_type: String,
+    body: bytes::Bytes,
+    lines: Vec<LogLine>,
+}
+
+/// Speaks to a version's actor.
+#[derive(Clone)]
+pub struct VersionHandle {
+    commands: mpsc::UnboundedSender<Command>,
+    limits: Arc<Limits>,
+}
+
+impl VersionHandle {
+    /// Takes an instance for a call, waiting for one if need be. Bounded by the deadlines of boot and init.
+    pub async fn take(&self, logs: Arc<dyn LogSink>) -> Result<Taken, Refusal> {
+        let (reply, taken) = oneshot::channel();
+        if self.commands.send(Command::Take { reply, logs, asked: Instant::now() }).is_err() {
+            return Err(Refusal::Retired);
+        }
+        taken.await.unwrap_or(Err(Refusal::Retired))
+    }
+
+    /// Kills an instance and all it started.
+    pub fn kill(&self, number: u64) {
+        let _ = self.commands.send(Command::Kill(number));
+    }
+
+    /// Gives the cgroup of an instance that has ended back.
+    pub fn done(&self, _number: u64, cgroup: Cgroup) {
+        if let Err(mpsc::error::SendError(Command::Done(cgroup))) = self.commands.send(Command::Done(cgroup)) {
+            cgroup.remove();
+        }
+    }
+
+    /// Kills the whole sandbox of the version: something in it does not end.
+    pub fn give_up(&self) {
+        let _ = self.commands.send(Command::GiveUp);
+    }
+
+    /// No new calls; ends when the running ones have.
+    pub fn retire(&self) {
+        let _ = self.commands.send(Command::Retire);
+    }
+
+    /// Lets the zygote go if nobody uses it: memory is short.
+    pub fn evict_if_idle(&self) {
+        let _ = self.commands.send(Command::EvictIfIdle);
+    }
+
+    /// Whether the actor has ended.
+    pub fn ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Resolves when the actor has ended and left nothing behind.
+    pub async fn gone(&self) {
+        self.commands.closed().await;
+    }
+
+    /// The worker's limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+/// What a version is made of.
+pub struct Recipe {
+    /// The configuration.
+    pub function: Arc<FunctionConfiguration>,
+    /// Runs it.
+    pub interpreter: Interpreter,
+    /// Its unpacked code.
+    pub code: PathBuf,
+}
+
+/// Starts the actor of a version.
+pub fn start(shared: Arc<Shared>, recipe: Recipe) -> VersionHandle {
+    // Bounded by the calls admitted above: each has at most one command under way.
+    let (sender, commands) = mpsc::unbounded_channel();
+    let handle = VersionHandle { commands: sender.clone(), limits: Arc::new(shared.options.limits.clone()) };
+    let version = Version {
+        shared,
+        recipe,
+        handle: handle.clone(),
+        live: None,
+        waiting: VecDeque::new(),
+        one_use: None,
+        retired: false,
+        failures: 0,
+        arrivals: 0,
+        rate: 0.0,
+        lead_s: 0.005,
+        last_used: Instant::now(),
+        timeouts_in_init: 0,
+        free_cgroups: Vec::new(),
+    };
+    tokio::spawn(version.run(commands));
+    handle
+}
+
+struct Version {
+    shared: Arc<Shared>,
+    recipe: Recipe,
+    handle: VersionHandle,
+    /// The sandbox, while there is one.
+    live: Option<Live>,
+    waiting: VecDeque<Waiting>,
+    /// Why the zygote is not cloned: each call then boots an instance of its own.
+    one_use: Option<String>,
+    retired: bool,
+    /// Instances that failed to come up, in a row.
+    failures: u32,
+    /// Calls since the last tick.
+    arrivals: u32,
+    /// Calls per second, smoothed.
+    rate: f64,
+    /// Seconds from order to spare, smoothed.
+    lead_s: f64,
+    last_used: Instant,
+    timeouts_in_init: u32,
+    /// Cgroups to be used again.
+    free_cgroups: Vec<Cgroup>,
+}
+
+struct Waiting {
+    reply: oneshot::Sender<Result<Taken, Refusal>>,
+    logs: Arc<dyn LogSink>,
+    asked: Instant,
+}
+
+/// A launcher and what it runs.
+struct Live {
+    control: AsyncFd<Control>,
+    process: Child,
+    stream: Arc<str>,
+    zygote: Zygote,
+    zygote_cgroup: Option<Cgroup>,
+    started: Instant,
+    resident_bytes: u64,
+    /// Init time, until the call that waited for it has taken it.
+    init_us: Option<u64>,
+    spares: VecDeque<Spare>,
+    ordered: HashMap<u64, Ordered>,
+    /// Keeps the sandbox's endpoint served.
+    endpoint: Option<crate::EndpointGuard>,
+    /// Who wants to know of an instance's end.
+    running: HashMap<u64, oneshot::Sender<Exit>>,
+}
+
+enum Zygote {
+    None,
+    Booting { log: LogPipe, logs: Arc<dyn LogSink>, deadline: Instant, error: Option<bytes::Bytes> },
+    Ready,
+}
+
+struct Ordered {
+    at: Instant,
+    socket: std::os::unix::net::UnixStream,
+    log: OwnedFd,
+    cgroup: Cgroup,
+    exit: oneshot::Receiver<Exit>,
+}
+
+struct Spare {
+    number: u64,
+    socket: UnixStream,
+    log: LogPipe,
+    log_head: Vec<LogLine>,
+    cgroup: Cgroup,
+    exit: oneshot::Receiver<Exit>,
+    restore_us: u64,
+    init_us: Option<u64>,
+}
+
+impl Version {
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            let next = self.next_deadline();
+            tokio::select! {
+                biased;
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => break,
+                },
+                event = next_event(&mut self.live) => match event {
+                    Event::InitSaid(lines) => self.init_said(lines),
+                    Event::Report(Ok(Some((report, descriptors)))) => self.hear(report, descriptors),
+                    Event::Report(Ok(None)) => self.lost("the launcher ended"),
+                    Event::Report(Err(error)) => self.lost(&format!("the launcher failed: {error}")),
+                },
+                () = sleep_until(next) => self.tick(),
+            }
+            self.order_more();
+            if self.retired && !self.in_use() {
+                break;
+            }
+        }
+        commands.close();
+        self.end_live();
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Done(cgroup) => self.free_cgroups.push(cgroup),
+                Command::Take { reply, .. } => drop(reply.send(Err(Refusal::Retired))),
+                _ => {}
+            }
+        }
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.reply.send(Err(Refusal::Retired));
+        }
+        for cgroup in self.free_cgroups.drain(..) {
+            self.shared.bury(cgroup);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Take { reply, .. } if self.retired => drop(reply.send(Err(Refusal::Retired))),
+            Command::Take { reply, logs, asked } => {
+                self.arrivals += 1;
+                self.last_used = Instant::now();
+                self.waiting.push_back(Waiting { reply, logs, asked });
+                self.give_out();
+            }
+            Command::Kill(number) => self.order(&Order::Kill { instance: number }, &[]),
+            Command::Done(cgroup) => {
+                if cgroup.recycle() && self.free_cgroups.len() < SPARES_MAX {
+                    self.free_cgroups.push(cgroup);
+                } else {
+                    self.shared.bury(cgroup);
+                }
+            }
+            Command::Booted { number, booted } => self.booted(number, booted),
+            Command::Retire => {
+                self.retired = true;
+                self.drop_spares();
+            }
+            Command::EvictIfIdle => {
+                if !self.in_use() {
+                    self.end_live();
+                }
+            }
+            Command::GiveUp => self.end_live(),
+        }
+    }
+
+    /// Hands spares to those who wait.
+    fn give_out(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        while !self.waiting.is_empty() {
+            let Some(spare) = live.spares.pop_front() else { return };
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            let waited_us = waiting.asked.elapsed().as_micros() as u64;
+            let taken = Taken {
+                number: spare.number,
+                id: uuid::Uuid::new_v4().simple().to_string(),
+                socket: spare.socket,
+                log: spare.log,
+                log_head: spare.log_head,
+                cgroup: spare.cgroup,
+                exit: spare.exit,
+                version: self.handle.clone(),
+                stream: live.stream.clone(),
+                init_us: live.init_us.take().or(spare.init_us),
+                // A spare that was there costs its call nothing.
+                restore_us: (waited_us > spare.restore_us / 2 && spare.restore_us > 0).then_some(spare.restore_us),
+                resident_bytes: live.resident_bytes,
+            };
+            if let Err(Ok(taken)) = waiting.reply.send(Ok(taken)) {
+                // The caller went away; the instance is as fresh as before.
+                live.spares.push_front(Spare {
+                    number: taken.number,
+                    socket: taken.socket,
+                    log: taken.log,
+                    log_head: taken.log_head,
+                    cgroup: taken.cgroup,
+                    exit: taken.exit,
+                    restore_us: taken.restore_us.unwrap_or(0),
+                    init_us: taken.init_us,
+                });
+            }
+        }
+    }
+
+    fn hear(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
+        match report {
+            Report::Up => {
+                if let Some(listener) = descriptors.into_iter().next() {
+                    let guard = (self.shared.options.endpoint)(listener.into());
+                    if let Some(live) = &mut self.live {
+                        live.endpoint = Some(guard);
+                    }
+                }
+            }
+            Report::Broken { reason } => self.lost(&reason),
+            Report::ZygoteReady { unclonable } => self.zygote_ready(unclonable),
+            Report::ZygoteFailed { error: body } => {
+                if let Some(Live { zygote: Zygote::Booting { error, .. }, .. }) = &mut self.live {
+                    *error = Some(body.into());
+                }
+            }
+            Report::ZygoteExited(exit) => self.zygote_exited(exit),
+            Report::Prepared { instance, .. } => self.prepared(instance),
+            Report::NotPrepared { instance, reason } => self.not_prepared(instance, &reason),
+            Report::Exited { instance, exit } => self.exited(instance, exit),
+        }
+    }
+
+    /// The launcher is gone, or never came up.
+    fn lost(&mut self, reason: &str) {
+        tracing::warn!(function = %self.recipe.function.arn, reason, "a sandbox was lost");
+        self.end_live();
+        self.failures += 1;
+        if self.failures >= FAILURES_MAX {
+            self.failures = 0;
+            self.refuse_all(|_| Refusal::Internal(reason.to_owned()));
+        }
+    }
+
+    /// Ends the launcher, and with it every process inside; calls in flight see their instance end.
+    fn end_live(&mut self) {
+        let Some(live) = self.live.take() else { return };
+        let Live { control, mut process, zygote_cgroup, spares, ordered, running, endpoint, .. } = live;
+        drop(control);
+        drop(endpoint);
+        drop(running);
+        let cgroups: Vec<Cgroup> = zygote_cgroup
+            .into_iter()
+            .chain(spares.into_iter().map(|spare| spare.cgroup))
+            .chain(ordered.into_values().map(|ordered| ordered.cgroup))
+            .collect();
+        let shared = self.shared.clone();
+        shared.endings.clone().spawn(async move {
+            // The launcher ends when its control socket closes; it is killed if it does not.
+            let waited = tokio::task::spawn_blocking(move || {
+                for _ in 0..500 {
+                    if let Ok(Some(_)) = process.try_wait() {
+                        return;
+                    }
+                    std::thread::sleep(Duration::from_millis(4));
+                }
+                let _ = process.kill();
+                let _ = process.wait();
+            });
+            let _ = waited.await;
+            for cgroup in cgroups {
+                shared.bury_now(cgroup).await;
+            }
+        });
+    }
+
+    fn drop_spares(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        let spares: Vec<Spare> = live.spares.drain(..).collect();
+        for spare in spares {
+            self.order(&Order::Kill { instance: spare.number }, &[]);
+            self.shared.bury(spare.cgroup);
+        }
+    }
+
+    fn order(&mut self, order: &Order, descriptors: &[std::os::fd::BorrowedFd<'_>]) {
+        let Some(live) = &self.live else { return };
+        if let Err(error) = live.control.get_ref().order(order, descriptors) {
+            self.lost(&format!("the launcher does not take orders: {error}"));
+        }
+    }
+
+    /// Whether a call runs or waits.
+    fn in_use(&self) -> bool {
+        let running = self
+            .live
+            .as_ref()
+            .map_or(0, |live| live.running.len().saturating_sub(live.spares.len() + live.ordered.len()));
+        running > 0 || !self.waiting.is_empty()
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let Some(live) = &self.live else {
+            return Instant::now() + Duration::from_secs(3600);
+        };
+        let next = if self.last_used.elapsed() <= SPARES_IDLE + TICK {
+            Instant::now() + TICK
+        } else {
+            self.last_used + self.shared.options.zygote_idle
+        };
+        match &live.zygote {
+            Zygote::Booting { deadline, .. } => next.min(*deadline),
+            _ => next,
+        }
+    }
+
+    fn tick(&mut self) {
+        self.rate = 0.7 * self.rate + 0.3 * f64::from(self.arrivals) / TICK.as_secs_f64();
+        self.arrivals = 0;
+        let idle = self.last_used.elapsed();
+        let Some(live) = &self.live else { return };
+        if let Zygote::Booting { deadline, .. } = live.zygote
+            && Instant::now() >= deadline
+        {
+            return self.init_timed_out();
+        }
+        let too_old = live.started.elapsed() > ZYGOTE_AGE_MAX;
+        if (idle >= self.shared.options.zygote_idle || too_old) && !self.in_use() {
+            self.end_live();
+        } else if idle > SPARES_IDLE {
+            self.drop_spares();
+        }
+    }
+}
+
+/// What comes from a sandbox.
+enum Event {
+    Report(io::Result<Option<(Report, Vec<OwnedFd>)>>),
+    InitSaid(Vec<LogLine>),
+}
+
+/// The next event of the sandbox; never resolves while there is no sandbox. Cancel-safe.
+async fn next_event(live: &mut Option<Live>) -> Event {
+    let Some(live) = live else { return std::future::pending().await };
+    let control = &mut live.control;
+    let report = async {
+        loop {
+            let mut ready = control.readable_mut().await?;
+            match ready.try_io(|control| control.get_mut().report()) {
+                Ok(result) => return result,
+                Err(_would_block) => {}
+            }
+        }
+    };
+    match &mut live.zygote {
+        Zygote::Booting { log, .. } if !log.ended => tokio::select! {
+            report = report => Event::Report(report),
+            lines = log.read() => Event::InitSaid(lines),
+        },
+        _ => Event::Report(report.await),
+    }
+}
+
+/// CPU share of a memory size, in thousandths: 1,769 MB are one CPU.
+pub(crate) fn cpu_millis(memory_mb: u32) -> u64 {
+    u64::from(memory_mb) * 1000 / 1769
+}
+
+fn platform(text: String) -> LogLine {
+    LogLine { at: Timestamp::now(), source: LogSource::Platform, text }
+}
