@@ -102,8 +102,8 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     info!("starting the gateway");
     let gateway = Gateway::new(dayfly_gateway::Options {
         scheduler: scheduler.clone(),
-        meter,
-        store,
+        meter: meter.clone(),
+        store: store.clone(),
         clock,
         limits: config.limits,
         account: keys.account,
@@ -140,6 +140,10 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     worker.drain(Duration::ZERO).await;
     // Calls that ran to the end could use the endpoint until then.
     inner.abort();
+    if let Err(source) = meter.flush().await {
+        warn!(%source, "the last log lines may be missing");
+    }
+    store.close().await;
     info!("stopped");
     Ok(())
 }

@@ -1,3 +1,5 @@
+//! Calls through the handle: admission, accounting, callers that go away.
+
 use crate::testing::{World, eventually, failed, fine, zip};
 use crate::{AsyncPolicy, testing};
 use dayfly_meter::EventQuery;

@@ -31,7 +31,7 @@ pub struct Invocation {
     pub request_id: RequestId,
     /// The function, with the qualifier that the caller gave (none means `$LATEST`).
     pub function: FunctionArn,
-    /// The event: JSON text, passed through as bytes. Empty means no payload was sent (the handler gets `null`... as Lambda: an empty object `{}`).
+    /// The event: JSON text, passed through as bytes. Empty means that no payload was sent: the handler gets `{}`.
     pub payload: Bytes,
     /// Decoded JSON text of `X-Amz-Client-Context`.
     pub client_context: Option<String>,

@@ -1,4 +1,5 @@
 //! The words of Dayfly: what every crate may speak about. No I/O here, and no HTTP types.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod arn;
 pub mod clock;

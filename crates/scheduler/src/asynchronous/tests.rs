@@ -1,3 +1,5 @@
+//! Retries, ages, bounds and crashes of asynchronous events, by a clock that is moved by hand.
+
 use super::*;
 use crate::testing::{Answer, World, arn, eventually, failed, fine};
 use dayfly_types::RequestId;

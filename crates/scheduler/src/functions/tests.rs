@@ -1,3 +1,5 @@
+//! The registry: creating, changing and deleting functions, also at once and over a crash.
+
 use super::*;
 use crate::testing::{World, arn, configuration, eventually, fine, zip};
 use dayfly_types::Runtime;
