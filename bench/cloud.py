@@ -43,7 +43,8 @@ class Cloud:
         client.create_function(
             FunctionName=name, Code={"ZipFile": package}, Runtime=RUNTIME, Role=ROLE, Handler="app.handler", **settings
         )
-        client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 3000})
+        patience = {"Delay": 0.1, "MaxAttempts": 3000}
+        client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig=patience)
 
     def request(self, name, event, kind="RequestResponse"):
         """Writes one signed Invoke to a file and returns its path. The server verifies it each time that it comes; its

@@ -89,7 +89,9 @@ def fsync(folder, event_bytes, threads, seconds):
 
 def store(seconds, folder):
     """The store alone: (events per second with group commit and 32 clients, with one fsync each)."""
-    done = subprocess.run([str(tools.STORE), str(seconds), str(folder)], stdout=subprocess.PIPE, text=True, timeout=seconds * 4 + 60)
+    command = [str(tools.STORE), str(seconds), str(folder)]
+    # It ends with an error when its own target is not met; its figures count all the same.
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=seconds * 4 + 60, check=False)
     figures = {line[:42].strip(): float(line[42:52]) for line in done.stdout.splitlines() if "/s   p50" in line}
     return figures["store, 32 clients"], max(rate for name, rate in figures.items() if "per event" in name)
 

@@ -5,7 +5,6 @@ import os
 import pathlib
 
 TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
-CGROUPS = ("cpuacct", "memory", "cpu", "")
 
 
 @dataclasses.dataclass
@@ -95,6 +94,10 @@ def status(pid, name):
     return 0
 
 
+def command(pid):
+    return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 def cgroup_names(pid):
     """Last parts of the cgroups of a process."""
     text = pathlib.Path(f"/proc/{pid}/cgroup").read_text()
@@ -105,7 +108,7 @@ class Sandbox:
     """The processes of the one function version that a server runs: launcher, zygote, spares."""
 
     def __init__(self, server_pid):
-        outer = [pid for pid in children(server_pid) if b"launcher" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
+        outer = [pid for pid in children(server_pid) if b"launcher" in command(pid)]
         if len(outer) != 1:
             raise RuntimeError(f"{len(outer)} launchers where one was expected")
         self.server = server_pid
@@ -129,7 +132,3 @@ class Sandbox:
         if self.zygote is not None:
             parts["zygote"] = used(self.zygote)
         return parts
-
-
-def load_average():
-    return os.getloadavg()[0]

@@ -94,8 +94,12 @@ def watched(running, calls, name, connections, seconds):
     after, wall = sandbox.use(), time.monotonic() - started
     own_after = resource.getrusage(resource.RUSAGE_CHILDREN)
     parts = {part: (after[part] - before[part]).per(run["count"]) for part in before}
-    load_us = (own_after.ru_utime + own_after.ru_stime - own.ru_utime - own.ru_stime) * 1e6 / run["count"]
-    parts["load generator"] = {"user_us": round(load_us, 1), "system_us": 0.0, "faults": 0}
+    load = processes.Used(
+        (own_after.ru_utime - own.ru_utime) * 1e6,
+        (own_after.ru_stime - own.ru_stime) * 1e6,
+        own_after.ru_minflt - own.ru_minflt,
+    )
+    parts["load generator"] = load.per(run["count"])
     return {**run, "per_call": parts, "window_s": wall}
 
 
@@ -147,7 +151,10 @@ def throughput(effort):
             sides["executor"].append(peers.fresh("executor", 8, effort.seconds))
             sides["command"].append(peers.fresh("command", 8, effort.seconds))
     figures = split(ours)
-    floor_text = f"{middle(sides['floor'], 'per_second'):,.0f}/s (clone {ms(floor_p50(sides, 'clone_us'))}, prepare {ms(floor_p50(sides, 'prepare_us'))})"
+    floor_text = (
+        f"{middle(sides['floor'], 'per_second'):,.0f}/s (clone {floor_p50(sides, 'clone_us')}, "
+        f"prepare {floor_p50(sides, 'prepare_us')}, its own CPU {floor_p50(sides, 'cpu_us')})"
+    )
     what = "calls per second, 8 clients, fresh instance each"
     rows = []
     for side, against, least, theirs in [
@@ -166,7 +173,7 @@ def throughput(effort):
 
 
 def floor_p50(sides, key):
-    return median(run[key]["p50"] for run in sides["floor"])
+    return ms(median(run[key]["p50"] for run in sides["floor"]))
 
 
 def learn(effort):
@@ -191,7 +198,7 @@ def learn(effort):
         Row(
             "call of a function whose init imports scikit-learn",
             f'`python3 -c "import {modules}"`',
-            f"p50 {ms(middle(ours, 'p50_us'))}, p99 {ms(middle(ours, 'p99_us'))} (first call, with init: {ms(first['p50_us'])})",
+            f"p50 {ms(middle(ours, 'p50_us'))}, p99 {ms(middle(ours, 'p99_us'))} (first call: {ms(first['p50_us'])})",
             f"p50 {ms(middle(theirs, 'p50_us'))}",
             f"{ratio:.0f}× faster",
             "≥ 100× faster",
@@ -317,7 +324,8 @@ def enqueue(effort):
     ours, theirs, stores = [], [], []
     event = '{"n": "' + "x" * 500 + '"}'
     # Nine events are taken and held; the rest waits on disk, so that enqueueing is all that happens.
-    with cloud.server("[limits]\nconcurrency = 10\n") as running, tempfile.TemporaryDirectory(dir=running_disk()) as folder:
+    # Both sides write below the same folder for temporary files, so to the same disk.
+    with cloud.server("[limits]\nconcurrency = 10\n") as running, tempfile.TemporaryDirectory() as folder:
         running.deploy("patient", cloud.package_of("patient"), MemorySize=128, Timeout=900)
         running.call("patient", event, 9, "9x", "Event")
         time.sleep(2)
@@ -351,11 +359,6 @@ def enqueue(effort):
             {"rounds": stores},
         ),
     ]
-
-
-def running_disk():
-    """Where data folders are: the peer's file is to be on the same disk."""
-    return tempfile.gettempdir()
 
 
 ALL = {

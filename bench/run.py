@@ -17,7 +17,7 @@ import tools
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few, short rounds: shows that it works, not how fast it is")
+    parser.add_argument("--quick", action="store_true", help="few, short rounds: it works, not how fast")
     parser.add_argument("--only", action="append", choices=list(rows.ALL), metavar="NAME", help=", ".join(rows.ALL))
     parser.add_argument("--json", type=pathlib.Path, default=tools.TARGET / "bench.json", help="where all figures go")
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")

@@ -17,8 +17,8 @@ VERDICTS = {True: "yes", False: "no"}
 
 def machine():
     """What the figures were measured on. Taken before anything runs."""
-    model = next((line.partition(": ")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    memory_kb = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal")))
+    model = value_of("/proc/cpuinfo", "model name")
+    memory_kb = int(value_of("/proc/meminfo", "MemTotal").split()[0])
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "cores": os.cpu_count(),
@@ -30,11 +30,19 @@ def machine():
     }
 
 
+def value_of(path, key):
+    """Value of the first `key : value` line of a file."""
+    lines = pathlib.Path(path).read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "0 (not known)")
+
+
 def machine_line(found):
+    """One sentence of it."""
+    quick = ", **a quick run: not for comparison**" if found.get("quick") else ""
     return (
-        f"{found['date']}: {found['cores']} cores ({found['processor']}), {found['memory_gb']} GB, Linux {found['kernel']}, "
-        f"cgroup v{found['cgroup']}, Python {found.get('python', '?')}, load average at the start {found['load_average']}"
-        + (", **a quick run: not for comparison**" if found.get("quick") else "")
+        f"{found['date']}: {found['cores']} cores ({found['processor']}), {found['memory_gb']} GB, "
+        f"Linux {found['kernel']}, cgroup v{found['cgroup']}, Python {found['python']}, "
+        f"load average at the start {found['load_average']}{quick}"
     )
 
 

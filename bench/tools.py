@@ -38,7 +38,7 @@ def build():
 
 
 def install(interpreter):
-    """Makes .venv-bench with `interpreter`, the one that runs the functions too, so that all sides run the same Python."""
+    """Makes .venv-bench with `interpreter`, which runs the functions too: all sides run the same Python."""
     wanted = f"# {interpreter}\n{(HERE / 'requirements.txt').read_text()}"
     stamp = VENV / "requirements.txt"
     if stamp.exists() and stamp.read_text() == wanted:

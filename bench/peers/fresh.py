@@ -20,7 +20,8 @@ SOURCE = "import json, sys; from app import handler; json.dump(handler(json.load
 def command_call():
     """One call by `python3 -c`."""
     text = json.dumps(EVENT)
-    done = subprocess.run([sys.executable, "-c", SOURCE], input=text, capture_output=True, text=True, timeout=PATIENCE_S)
+    command = [sys.executable, "-c", SOURCE]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=PATIENCE_S)
     return json.loads(done.stdout)
 
 
