@@ -22,6 +22,8 @@ from botocore.config import Config
 ROLE = "arn:aws:iam::000000000000:role/test"
 RUNTIME = f"python3.{sys.version_info.minor}"
 BINARY = os.environ.get("DAYFLY_BIN", "")
+# How many times longer than on a real machine things may take: an emulated one is 10 to 20 times slower.
+SLOW = int(os.environ.get("DAYFLY_TEST_SLOW", "1"))
 PR_SET_CHILD_SUBREAPER = 36
 
 # What a dead server leaves re-parents to this process, and is found there.
@@ -56,7 +58,7 @@ class Server:
         line = self.process.stdout.readline()
         found = re.match(r"dayfly: listening on (http://\S+)", line)
         if not found:
-            self.process.wait(10)
+            self.process.wait(10 * SLOW)
             raise RuntimeError(f"the server said {line!r} and ended with {self.process.returncode}")
         self.endpoint = found[1]
         self.keys = json.loads((self.folder / "credentials.json").read_text())
@@ -78,7 +80,7 @@ class Server:
     def client(self, service="lambda", **settings):
         """A boto3 client that neither retries nor waits for ever."""
         config = Config(
-            retries={"total_max_attempts": 1}, read_timeout=60, max_pool_connections=64, parameter_validation=False
+            retries={"total_max_attempts": 1}, read_timeout=60 * SLOW, max_pool_connections=64, parameter_validation=False
         )
         return boto3.client(
             service,
@@ -94,7 +96,7 @@ class Server:
         client = self.client()
         settings = {"Runtime": RUNTIME, "Role": ROLE, "Handler": "app.handler", **settings}
         made = client.create_function(FunctionName=name, Code={"ZipFile": package(source, files)}, **settings)
-        client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 0.05})
+        client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 0.05, "MaxAttempts": 600 * SLOW})
         return made
 
     def invoke(self, name, payload=None, **arguments):
@@ -106,7 +108,7 @@ class Server:
         """Runs a verb of the binary against this server; returns the finished process."""
         command = [BINARY, arguments[0], "--data", self.folder, *arguments[1:]]
         result = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, timeout=120, **options
+            [str(part) for part in command], capture_output=True, text=True, timeout=120 * SLOW, **options
         )
         if check and result.returncode != 0:
             raise AssertionError(f"{command} ended with {result.returncode}: {result.stderr}")
@@ -115,19 +117,19 @@ class Server:
     def stop(self, seconds=40):
         """SIGTERM, and the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(seconds)
+        code = self.process.wait(seconds * SLOW)
         self.process.stdout.close()
         return code
 
     def kill(self):
         """SIGKILL."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(10 * SLOW)
         self.process.stdout.close()
 
     def leftovers(self, seconds=5):
         """What is there now and was not before the start; waits a moment for the kernel to finish with the dead."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * SLOW
         while True:
             left = Traces.now(self.folder).without(self.before)
             if not left or time.monotonic() > deadline:
@@ -238,11 +240,11 @@ def package(source, files=None):
 
 def wait_until(condition, seconds=20, what="the condition"):
     """Polls until `condition()` is true and returns what it gave."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * SLOW
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come true in {seconds} s")
+            raise AssertionError(f"{what} did not come true in {seconds * SLOW} s")
         time.sleep(0.02)
