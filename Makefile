@@ -35,7 +35,7 @@ it: ## Tests of the real server with real clients; ARGS goes to pytest
 bench: ## Dayfly against its peers on this machine, with ratios
 	scripts/setup.sh
 	cargo build --release --locked -p dayfly
-	DAYFLY_BIN=$(abspath $(TARGET_DIR))/release/dayfly $(PYTHON) bench/run.py
+	DAYFLY_BIN=$(abspath $(TARGET_DIR))/release/dayfly $(PYTHON) bench/run.py $(ARGS)
 
 test-vm: ## A chosen subset on cgroup v2, as root and as an ordinary user, in a virtual machine (slow)
 	scripts/test-vm.sh
