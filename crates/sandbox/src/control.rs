@@ -1,7 +1,8 @@
-//! The server's end of a launcher: starting it, sending orders, receiving reports. Non-blocking; the worker waits.
+//! The server's end of a launcher: starting it, sending orders, receiving reports. Non-blocking but where it says so; the worker waits.
 
 use crate::protocol::{DATAGRAM_BYTES_MAX, DESCRIPTORS_MAX, Order, Report, Spec};
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     io::Errno,
     net::{
@@ -15,6 +16,8 @@ use std::{
     mem::MaybeUninit,
     path::Path,
     process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// A launcher process and the server's end of its control socket.
@@ -38,6 +41,21 @@ impl Launcher {
             .spawn()?;
         ours.send(spec, &[])?;
         Ok(Self { process, control: ours })
+    }
+
+    /// Ends the launcher and everything in its sandbox. Blocks until it is gone.
+    pub fn end(self) -> io::Result<()> {
+        let Self { mut process, control } = self;
+        drop(control);
+        // It goes when the socket closes, which is the better way, for it takes everything along; it is killed if not.
+        for _ in 0..500 {
+            if process.try_wait()?.is_some() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(4));
+        }
+        process.kill()?;
+        process.wait().map(|_| ())
     }
 }
 
@@ -78,6 +96,25 @@ impl Control {
     /// The next report; `WouldBlock` when there is none yet, `None` when the launcher has ended.
     pub fn report(&mut self) -> io::Result<Option<(Report, Vec<OwnedFd>)>> {
         self.receive(false)
+    }
+
+    /// The next report, waited for: `TimedOut` at the deadline, `None` when the launcher has ended.
+    pub fn report_before(&mut self, deadline: Instant) -> io::Result<Option<Report>> {
+        loop {
+            match self.report() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return Ok(other?.map(|(report, _descriptors)| report)),
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let left = Timespec::try_from(left).unwrap_or_default();
+            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&left)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     pub(crate) fn send<T: Serialize>(&self, message: &T, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {

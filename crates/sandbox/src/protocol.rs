@@ -11,6 +11,9 @@ pub const DATAGRAM_BYTES_MAX: usize = 128 << 10;
 /// Most descriptors beside one datagram.
 pub const DESCRIPTORS_MAX: usize = 8;
 
+/// Descriptor of the call socket in a process that was booted for one call.
+pub const CALL_FD: i32 = 4;
+
 /// What a launcher builds: the sandbox of one function version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Spec {
@@ -61,7 +64,8 @@ pub enum Order {
         /// The server's number for the instance.
         instance: u64,
     },
-    /// Boot an instance that serves one call without being a clone. Descriptors as for `Clone`.
+    /// Boot an instance that serves one call without being a clone. Descriptors as for `Clone`. The program finds the call
+    /// socket as descriptor `CALL_FD`, and may as well be another that runs once and ends.
     BootInstance {
         /// The server's number for the instance.
         instance: u64,

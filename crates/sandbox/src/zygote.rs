@@ -5,7 +5,7 @@
 
 use crate::{
     control::{receive_bytes, send_bytes},
-    protocol::Spec,
+    protocol::{CALL_FD, Spec},
     root::{self, at},
     seccomp, sys,
 };
@@ -22,8 +22,6 @@ use std::{ffi::CString, fs, io, path::Path};
 pub const FUNCTION_ID: u32 = 993;
 /// Where an interpreter finds its control socket.
 const CONTROL_FD: i32 = 3;
-/// Where a one-use instance finds its call socket.
-const CALL_FD: i32 = 4;
 /// Longest datagram that a zygote may send: an init error with its stack trace.
 const ZYGOTE_DATAGRAM_BYTES_MAX: usize = 64 << 10;
 

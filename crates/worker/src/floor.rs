@@ -7,7 +7,6 @@ use dayfly_sandbox::{
     cgroup::{Cgroup, CgroupLimits},
 };
 use dayfly_types::FunctionConfiguration;
-use rustix::event::{PollFd, PollFlags, poll};
 use std::{
     collections::HashMap,
     io,
@@ -89,10 +88,8 @@ pub fn run(
         (0..in_flight).map(|_| Place::new(worker, &format!("instance-{}", shared.next_number()), &limits)).collect();
     let mut sandbox = Sandbox { launcher: Launcher::start(&shared.binary, &spec)? };
     let done = sandbox.boot(&zygote).and_then(|_log| sandbox.clone_and_reap(worker, places?, time));
-    let Sandbox { launcher: Launcher { mut process, control } } = sandbox;
-    // The launcher ends with its control socket; the cgroups go with the worker's drain.
-    drop(control);
-    process.wait()?;
+    // The cgroups go with the worker's drain.
+    sandbox.launcher.end()?;
     done
 }
 
@@ -168,23 +165,7 @@ impl Sandbox {
 
     /// The next report.
     fn hear(&mut self) -> Result<Report, Error> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.launcher.control.report() {
-                Ok(Some((report, _descriptors))) => return Ok(report),
-                Ok(None) => return Err(Error::Sandbox("the launcher ended".to_owned())),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Error::Sandbox("it is silent".to_owned()));
-            }
-            let left = rustix::time::Timespec::try_from(left).unwrap_or_default();
-            match poll(&mut [PollFd::new(&self.launcher.control, PollFlags::IN)], Some(&left)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(io::Error::from(error).into()),
-            }
-        }
+        let report = self.launcher.control.report_before(Instant::now() + PATIENCE)?;
+        report.ok_or_else(|| Error::Sandbox("the launcher ended".to_owned()))
     }
 }

@@ -27,6 +27,7 @@ pub mod code;
 pub mod floor;
 pub mod interpreters;
 
+mod compiler;
 mod instance;
 mod log_pipe;
 mod pool;
@@ -117,12 +118,15 @@ impl Handle {
         let binary = std::env::current_exe().map_err(file_error("/proc/self/exe".into()))?;
         let cgroups = Cgroups::open(&options.server_id)?;
         let sandbox = spec::Shared::prepare(&options.folder).map_err(file_error(options.folder.clone()))?;
-        let code = code::Cache::open(&options.folder.join("code"), &options.limits)
-            .map_err(file_error(options.folder.clone()))?;
         let interpreters = tokio::task::spawn_blocking(|| interpreters::find(&[])).await.unwrap_or_default();
         let shared = Shared { options, sandbox, cgroups, binary, numbers: AtomicU64::new(1), endings: Arc::default() };
+        let shared = Arc::new(shared);
+        let folder = &shared.options.folder;
+        let compiler = Arc::new(compiler::Compiler::new(shared.clone()));
+        let code = code::Cache::open(&folder.join("code"), &shared.options.limits, compiler)
+            .map_err(file_error(folder.clone()))?;
         let handle = Self {
-            shared: Arc::new(shared),
+            shared,
             slots: slots::Slots::of_machine(),
             interpreters: Arc::new(interpreters),
             code,
@@ -145,6 +149,12 @@ impl Handle {
             code::Error::Io(std::io::Error::other(format!("there is no interpreter for {runtime} on this machine")))
         })?;
         self.code.publish(sha256, &zip, interpreter).await.map(|_| ())
+    }
+
+    /// What compiles this worker's packages. For tests of its walls; `publish` is what others want.
+    #[doc(hidden)]
+    pub fn compiler(&self) -> impl code::compile::Compile + use<> {
+        compiler::Compiler::new(self.shared.clone())
     }
 
     /// Runs one call in a fresh instance: takes a spare, or clones, or boots.

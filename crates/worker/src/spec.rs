@@ -2,6 +2,7 @@
 
 use crate::{
     Options,
+    code::compile::TASK_ROOT,
     interpreters::{Interpreter, Mount},
 };
 use dayfly_sandbox::{BindMount, Spec, seccomp};
@@ -20,6 +21,8 @@ const HOST_ID_BASE: u32 = 0x6000_0000;
 /// Host ids of one sandbox; as many sandboxes have ranges of their own until the numbers are used again.
 const HOST_IDS: u32 = 1 << 16;
 const HOST_RANGES: u32 = 4096;
+/// Processes and threads that a compiler may have: it needs one.
+pub const COMPILER_PROCESSES: u64 = 4;
 
 /// What every sandbox of this worker shares: folders, made once.
 #[derive(Debug, Clone)]
@@ -55,11 +58,19 @@ impl Shared {
         log_stream: &str,
         number: u64,
     ) -> Spec {
-        let bind = |source: &Path, target: &Path, hide: &[PathBuf]| BindMount {
-            source: source.to_owned(),
-            target: target.to_owned(),
-            hide: hide.to_vec(),
-        };
+        let mut spec = self.compiler(interpreter, code, number);
+        spec.binds.push(bind(&self.runtime, Path::new("/var/runtime"), &[]));
+        spec.files = files();
+        spec.program.extend(["-S", "-B", "-u", "/var/runtime/bootstrap.py"].map(str::to_owned));
+        spec.environment = environment(options, function, interpreter, log_stream);
+        spec.tmp_bytes = u64::from(function.ephemeral_storage_mb) << 20;
+        spec.open_files = options.limits.open_files;
+        spec.processes = options.limits.processes;
+        spec
+    }
+
+    /// A sandbox in which `interpreter` sees the tree at `code` and nothing else. Its arguments are still to be added.
+    pub fn compiler(&self, interpreter: &Interpreter, code: &Path, number: u64) -> Spec {
         let mut binds = Vec::new();
         let mut links = Vec::new();
         for mount in &interpreter.mounts {
@@ -69,24 +80,26 @@ impl Shared {
                 Mount::Link { path, target } => links.push((path.clone(), target.clone())),
             }
         }
-        binds.push(bind(code, Path::new("/var/task"), &[]));
-        binds.push(bind(&self.runtime, Path::new("/var/runtime"), &[]));
-        let program = [&*interpreter.executable.to_string_lossy(), "-S", "-B", "-u", "/var/runtime/bootstrap.py"];
+        binds.push(bind(code, Path::new(TASK_ROOT), &[]));
         Spec {
             mount_point: self.mount_point.clone(),
             binds,
             links,
-            files: files(),
+            files: Vec::new(),
             host_id_base: HOST_ID_BASE + (number % u64::from(HOST_RANGES)) as u32 * HOST_IDS,
-            program: program.map(str::to_owned).to_vec(),
-            environment: environment(options, function, interpreter, log_stream),
+            program: vec![interpreter.executable.to_string_lossy().into_owned()],
+            environment: Vec::new(),
             hostname: "dayfly".to_owned(),
-            tmp_bytes: u64::from(function.ephemeral_storage_mb) << 20,
-            open_files: options.limits.open_files,
-            processes: options.limits.processes,
+            tmp_bytes: 1 << 20,
+            open_files: 256,
+            processes: COMPILER_PROCESSES,
             endpoint_port: ENDPOINT_PORT,
         }
     }
+}
+
+fn bind(source: &Path, target: &Path, hide: &[PathBuf]) -> BindMount {
+    BindMount { source: source.to_owned(), target: target.to_owned(), hide: hide.to_vec() }
 }
 
 fn open_to_read(path: &Path, mode: u32) -> io::Result<()> {

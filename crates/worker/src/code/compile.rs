@@ -1,25 +1,21 @@
 //! Byte-compiles an unpacked package. Called by the cache; a package works without it, only its imports are slower.
 //!
-//! Compiling runs a parser on hostile text. So it happens in a process of its own behind a trait: the worker gives one
-//! that runs in the sandbox, and the tests use `Subprocess`. Nothing that this process leaves behind is trusted: it
-//! writes to a folder with nothing else in it, of which only regular files with expected names and sizes are taken.
+//! Compiling runs a parser on hostile text. So it happens in a sandbox, behind a trait that the tests have doubles of.
+//! The compiler has one socket: names of sources go in, bytecode comes out, and every file is written on this side.
 
 use super::unpack::Unpacked;
 use crate::interpreters::Interpreter;
-use rustix::{
-    fs::OFlags,
-    process::{Pid, Resource, Rlimit, prlimit, setpriority_process},
-};
 use std::{
     ffi::OsString,
     fs::{self, File, FileTimes, Permissions},
-    io::{self, Read},
+    io::{self, Read, Write},
+    net::Shutdown,
     os::unix::{
         ffi::OsStrExt,
         fs::{OpenOptionsExt, PermissionsExt},
+        net::UnixStream,
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -29,6 +25,9 @@ pub const TASK_ROOT: &str = "/var/task";
 /// The program that compiles, for `python -c`.
 pub const SCRIPT: &str = include_str!("compile.py");
 
+/// Largest bytecode of one source. It is held in memory.
+const RESULT_BYTES_MAX: u64 = 64 << 20;
+
 /// What is to be compiled.
 #[derive(Debug, Clone, Copy)]
 pub struct Job<'a> {
@@ -36,93 +35,98 @@ pub struct Job<'a> {
     pub interpreter: &'a Interpreter,
     /// The unpacked package. Need only be readable.
     pub tree: &'a Path,
-    /// Has the file `sources`; takes the results. Must be writable for whoever compiles.
-    pub output: &'a Path,
+    /// Python sources, relative to the tree.
+    pub sources: &'a [PathBuf],
 }
+
+/// Takes a result: which of the job's sources it is of, and the bytecode.
+pub type Take<'a> = &'a mut dyn FnMut(usize, &[u8]) -> io::Result<()>;
 
 /// Runs a job's interpreter somewhere.
 pub trait Compile: Send + Sync {
-    /// Runs the job to its end, or until it has taken too long. Blocks.
+    /// Runs the job to its end, or until it has taken too long. Blocks. Results may come in any order, more than once,
+    /// and for sources that there are not: the process may have been taken over.
     ///
     /// # Errors
-    /// When the process could not be run. Sources that do not compile are no error.
-    fn compile(&self, job: &Job<'_>) -> io::Result<()>;
+    /// When the process could not be run, or what `take` failed with. Sources that do not compile are no error.
+    fn compile(&self, job: &Job<'_>, take: Take<'_>) -> io::Result<()>;
 }
 
-/// Arguments for the interpreter when it sees the tree and the output folder at these paths. It starts when its
-/// standard input has ended.
-pub fn arguments(tree: &Path, output: &Path) -> Vec<OsString> {
+/// Arguments for an interpreter that sees the tree at `tree` and has its end of the socket as descriptor `socket`.
+pub fn arguments(tree: &Path, socket: i32) -> Vec<OsString> {
     let options = ["-I", "-S", "-B", "-X", "utf8", "-W", "ignore", "-c", SCRIPT];
     let mut arguments: Vec<OsString> = options.iter().map(OsString::from).collect();
-    arguments.extend([tree.into(), output.into(), TASK_ROOT.into()]);
+    arguments.extend([tree.into(), TASK_ROOT.into(), socket.to_string().into()]);
     arguments
 }
 
-/// Runs the interpreter as a plain process of this user, at low priority and with limits, but with no sandbox.
-#[derive(Debug, Clone)]
-pub struct Subprocess {
-    /// It is killed after this time; what it has compiled until then is kept.
-    pub timeout: Duration,
-    /// Most address space, in bytes.
-    pub memory_bytes: u64,
-    /// Largest file that it may write, in bytes.
-    pub file_bytes: u64,
-}
-
-impl Default for Subprocess {
-    fn default() -> Self {
-        Self { timeout: Duration::from_secs(60), memory_bytes: 2 << 30, file_bytes: 64 << 20 }
+/// Tells a compiler at the other end of `socket` what to compile, and takes the results until it closes its end.
+///
+/// # Errors
+/// `TimedOut` at the deadline, `InvalidData` when the other side does not keep to the protocol, what `take` failed with,
+/// and what the socket says when the other side has ended too early.
+pub fn converse(socket: &UnixStream, sources: &[PathBuf], deadline: Instant, take: Take<'_>) -> io::Result<()> {
+    let mut socket = Timed { socket, deadline };
+    let mut names = Vec::new();
+    for source in sources {
+        names.extend_from_slice(source.as_os_str().as_bytes());
+        names.push(0);
+    }
+    socket.write_all(&names)?;
+    // It answers once it has heard all, so neither side ever waits for the other to read.
+    socket.socket.shutdown(Shutdown::Write)?;
+    let mut result = Vec::new();
+    loop {
+        let mut head = [0; 8];
+        if socket.read(&mut head[..1])? == 0 {
+            return Ok(());
+        }
+        socket.read_exact(&mut head[1..])?;
+        let [number, bytes] = [[head[0], head[1], head[2], head[3]], [head[4], head[5], head[6], head[7]]];
+        let (number, bytes) = (u32::from_le_bytes(number) as usize, u64::from(u32::from_le_bytes(bytes)));
+        if bytes > RESULT_BYTES_MAX || number >= sources.len() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        result.clear();
+        if (&mut socket).take(bytes).read_to_end(&mut result)? as u64 != bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        take(number, &result)?;
     }
 }
 
-impl Compile for Subprocess {
-    fn compile(&self, job: &Job<'_>) -> io::Result<()> {
-        let mut child = Command::new(&job.interpreter.executable)
-            .args(arguments(job.tree, job.output))
-            .env_clear()
-            .current_dir(job.tree)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let deadline = Instant::now() + self.timeout;
-        let limited = self.limit(Pid::from_child(&child));
-        if limited.is_ok() {
-            drop(child.stdin.take());
-        }
-        let result = limited.and_then(|()| {
-            loop {
-                if child.try_wait()?.is_some() {
-                    return Ok(());
-                }
-                if Instant::now() >= deadline {
-                    tracing::warn!(tree = %job.tree.display(), "byte-compiling took too long and was ended");
-                    return Ok(());
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        });
-        // Fails only when it has ended already.
-        let _ = child.kill();
-        child.wait()?;
-        result
+/// A socket that fails at a deadline, however little by little the other side speaks.
+struct Timed<'a> {
+    socket: &'a UnixStream,
+    deadline: Instant,
+}
+
+impl Timed<'_> {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
     }
 }
 
-impl Subprocess {
-    /// From outside, while the process waits for its standard input: before it has read anything hostile.
-    fn limit(&self, process: Pid) -> io::Result<()> {
-        let most = |value| Rlimit { current: Some(value), maximum: Some(value) };
-        for (resource, value) in [
-            (Resource::As, self.memory_bytes),
-            (Resource::Fsize, self.file_bytes),
-            (Resource::Cpu, self.timeout.as_secs() + 1),
-            (Resource::Nofile, 64),
-            (Resource::Core, 0),
-        ] {
-            prlimit(Some(process), resource, most(value))?;
-        }
-        setpriority_process(Some(process), 10)?;
+/// The system says of a socket that has waited too long that it would block.
+fn timed_out(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(self.left()?)?;
+        self.socket.read(buffer).map_err(timed_out)
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(self.left()?)?;
+        self.socket.write(bytes).map_err(timed_out)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -133,46 +137,28 @@ pub(super) fn run(
     interpreter: &Interpreter,
     tree: &Path,
     unpacked: &Unpacked,
-    output: &Path,
     bytes_max: u64,
 ) -> io::Result<usize> {
-    if unpacked.sources.is_empty() {
+    let sources = &unpacked.sources;
+    if sources.is_empty() {
         return Ok(0);
     }
-    let mut names = Vec::new();
-    for source in &unpacked.sources {
-        names.extend_from_slice(source.as_os_str().as_bytes());
-        names.push(0);
-    }
-    fs::create_dir(output)?;
-    fs::write(output.join("sources"), names)?;
-    compiler.compile(&Job { interpreter, tree, output })?;
-
     let mut taken = 0;
     let mut bytes_left = bytes_max;
-    for (number, source) in unpacked.sources.iter().enumerate() {
-        let Some(compiled) = open_result(&output.join(format!("{number}.pyc")), bytes_left) else { continue };
-        let Some(path) = cached_path(tree, source, &interpreter.cache_tag)? else { continue };
-        match write_result(compiled, &path, bytes_left) {
-            Ok(bytes) => bytes_left -= bytes,
-            Err(error) => {
-                // Python would trust half a file.
-                fs::remove_file(&path)?;
-                return Err(error);
-            }
+    compiler.compile(&Job { interpreter, tree, sources }, &mut |number, bytecode| {
+        let Some(source) = sources.get(number) else { return Ok(()) };
+        let Some(left) = bytes_left.checked_sub(bytecode.len() as u64) else { return Ok(()) };
+        let Some(path) = cached_path(tree, source, &interpreter.cache_tag)? else { return Ok(()) };
+        if let Err(error) = write_result(bytecode, &path) {
+            // Python would trust half a file.
+            fs::remove_file(&path)?;
+            return Err(error);
         }
+        bytes_left = left;
         taken += 1;
-    }
+        Ok(())
+    })?;
     Ok(taken)
-}
-
-/// A result, if it is a regular file of a possible size. The compiler may have been taken over: it may have left a
-/// link, a pipe, or a file without end.
-fn open_result(path: &Path, bytes_max: u64) -> Option<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path).ok()?;
-    let metadata = file.metadata().ok()?;
-    (metadata.is_file() && metadata.len() <= bytes_max).then_some(file)
 }
 
 /// Where Python looks for the bytecode of `source`; `None` when the package has put something else there.
@@ -204,10 +190,9 @@ fn cached_path(tree: &Path, source: &Path, cache_tag: &str) -> io::Result<Option
     Ok(Some(path))
 }
 
-fn write_result(from: File, path: &Path, bytes_max: u64) -> io::Result<u64> {
-    let mut to = File::options().write(true).create_new(true).mode(0o644).open(path)?;
-    let bytes = io::copy(&mut from.take(bytes_max), &mut to)?;
-    to.set_permissions(Permissions::from_mode(0o644))?;
-    to.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(315_532_800)))?;
-    Ok(bytes)
+fn write_result(bytecode: &[u8], path: &Path) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o644).open(path)?;
+    file.write_all(bytecode)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(315_532_800)))
 }

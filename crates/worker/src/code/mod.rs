@@ -9,7 +9,7 @@ mod plan;
 pub mod unpack;
 
 use crate::interpreters::Interpreter;
-use compile::{Compile, Subprocess};
+use compile::Compile;
 use dayfly_types::{Limits, Runtime};
 use sha2::{Digest, Sha256};
 use std::{
@@ -77,15 +77,7 @@ impl Cache {
     ///
     /// # Errors
     /// When the folder cannot be made or read.
-    pub fn open(folder: &Path, limits: &Limits) -> io::Result<Self> {
-        Self::with_compiler(folder, limits, Arc::new(Subprocess::default()))
-    }
-
-    /// The same, with another way to run the compiler: in a sandbox.
-    ///
-    /// # Errors
-    /// When the folder cannot be made or read.
-    pub fn with_compiler(folder: &Path, limits: &Limits, compiler: Arc<dyn Compile>) -> io::Result<Self> {
+    pub fn open(folder: &Path, limits: &Limits, compiler: Arc<dyn Compile>) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
         for entry in fs::read_dir(&folder)? {
@@ -171,7 +163,7 @@ impl Cache {
 
 impl Shared {
     fn temporary(&self) -> io::Result<tempfile::TempDir> {
-        // Nobody else may enter: what is in there may still be hostile, or writable for the compiler.
+        // Nobody else may enter: what is in there may still be hostile.
         tempfile::Builder::new().prefix(TEMPORARY).permissions(Permissions::from_mode(0o700)).tempdir_in(&self.folder)
     }
 }
@@ -207,9 +199,8 @@ impl Work {
         let tree = temporary.path().join("tree");
         fs::create_dir(&tree)?;
         let unpacked = unpack::unpack(zip, &tree, &shared.limits)?;
-        let output = temporary.path().join("compiled");
         let limit = shared.limits.code_unzipped_bytes;
-        match compile::run(&*shared.compiler, &self.interpreter, &tree, &unpacked, &output, limit) {
+        match compile::run(&*shared.compiler, &self.interpreter, &tree, &unpacked, limit) {
             Ok(compiled) => tracing::debug!(sources = unpacked.sources.len(), compiled, "byte-compiled"),
             // The package works, only slower.
             Err(error) => tracing::warn!(%error, sha256 = self.sha256_hex, "byte-compiling failed"),

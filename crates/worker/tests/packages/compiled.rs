@@ -9,18 +9,36 @@ use dayfly_types::Limits;
 use dayfly_worker::{
     code::{
         Cache,
-        compile::{Compile, Job, Subprocess},
+        compile::{self, Compile, Job, Take},
     },
     interpreters::{self, Interpreter},
 };
 use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt,
+    fs,
+    io::{self, Read, Write},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+/// Runs the interpreter without a sandbox, for so long.
+struct Plain(Duration);
+
+impl Compile for Plain {
+    fn compile(&self, job: &Job<'_>, take: Take<'_>) -> io::Result<()> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut child = Command::new(&job.interpreter.executable)
+            .args(compile::arguments(job.tree, 0))
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+            .spawn()?;
+        let said = compile::converse(&ours, job.sources, Instant::now() + self.0, take);
+        child.kill()?;
+        child.wait()?;
+        said
+    }
+}
 
 fn package() -> Vec<u8> {
     Archive::of([
@@ -41,7 +59,7 @@ fn package() -> Vec<u8> {
 }
 
 async fn publish(folder: &Path, interpreter: &Interpreter, compiler: Arc<dyn Compile>) -> PathBuf {
-    let cache = Cache::with_compiler(&folder.join("cache"), &Limits::default(), compiler).unwrap();
+    let cache = Cache::open(&folder.join("cache"), &Limits::default(), compiler).unwrap();
     let zip = package();
     fs::write(folder.join("zip"), &zip).unwrap();
     cache.publish(&sha256(&zip), &folder.join("zip"), interpreter).await.unwrap()
@@ -64,7 +82,7 @@ async fn each_interpreter_finds_its_own_bytecode() {
     assert!(!found.is_empty(), "no interpreter on this machine");
     for interpreter in found {
         let folder = tempfile::tempdir().unwrap();
-        let tree = publish(folder.path(), &interpreter, Arc::new(Subprocess::default())).await;
+        let tree = publish(folder.path(), &interpreter, Arc::new(Plain(Duration::from_secs(60)))).await;
         let tag = &interpreter.cache_tag;
         for name in ["__pycache__/main", "package/__pycache__/__init__", "package/__pycache__/part"] {
             let bytecode = tree.join(format!("{name}.{tag}.pyc"));
@@ -90,43 +108,74 @@ async fn each_interpreter_finds_its_own_bytecode() {
 async fn a_compiler_that_is_too_slow_is_ended_and_the_package_still_works() {
     let Some(interpreter) = interpreters::find(&[]).pop() else { panic!("no interpreter on this machine") };
     let folder = tempfile::tempdir().unwrap();
-    let compiler = Subprocess { timeout: Duration::ZERO, ..Subprocess::default() };
-    let tree = publish(folder.path(), &interpreter, Arc::new(compiler)).await;
+    let tree = publish(folder.path(), &interpreter, Arc::new(Plain(Duration::ZERO))).await;
     assert!(!tree.join("__pycache__").exists());
     assert_eq!(import(&interpreter, &tree), "1\n");
 }
 
 /// One that was taken over by the source that it compiled.
-struct Hostile;
+struct Hostile(Vec<(u32, u32, Vec<u8>)>);
 
 impl Compile for Hostile {
-    fn compile(&self, job: &Job<'_>) -> io::Result<()> {
-        let result = |number: u32| job.output.join(format!("{number}.pyc"));
-        std::os::unix::fs::symlink("/etc/passwd", result(0))?;
-        fs::create_dir(result(1))?;
-        assert!(Command::new("mkfifo").arg(result(2)).status()?.success());
-        // Sparse, and larger than any package may be.
-        fs::File::create(result(3))?.set_len(1 << 40)?;
-        fs::write(job.output.join("999.pyc"), "no such source")?;
-        Ok(())
+    fn compile(&self, job: &Job<'_>, take: Take<'_>) -> io::Result<()> {
+        let (ours, mut theirs) = UnixStream::pair()?;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                theirs.read_to_end(&mut Vec::new()).unwrap();
+                for (number, length, bytes) in &self.0 {
+                    // It may be cut off at any time.
+                    let _ = theirs.write_all(&[&number.to_le_bytes()[..], &length.to_le_bytes(), bytes].concat());
+                }
+            });
+            compile::converse(&ours, job.sources, Instant::now() + Duration::from_secs(60), take)
+        })
     }
 }
 
 struct Broken;
 
 impl Compile for Broken {
-    fn compile(&self, _: &Job<'_>) -> io::Result<()> {
+    fn compile(&self, _: &Job<'_>, _: Take<'_>) -> io::Result<()> {
         Err(io::Error::other("no sandbox"))
     }
 }
 
 #[tokio::test]
 async fn nothing_of_a_hostile_compiler_is_taken() {
-    for compiler in [Arc::new(Hostile) as Arc<dyn Compile>, Arc::new(Broken)] {
+    let compilers: Vec<Arc<dyn Compile>> = vec![
+        Arc::new(Broken),
+        // No such source.
+        Arc::new(Hostile(vec![(999, 3, b"pyc".into())])),
+        // Longer than any bytecode, and shorter than it says.
+        Arc::new(Hostile(vec![(0, u32::MAX, b"pyc".into())])),
+        Arc::new(Hostile(vec![(0, 9, b"pyc".into())])),
+        // Only a head, and not even that.
+        Arc::new(Hostile(vec![(0, 3, Vec::new())])),
+    ];
+    for (index, compiler) in compilers.into_iter().enumerate() {
         let folder = tempfile::tempdir().unwrap();
         let tree = publish(folder.path(), &super::interpreter(), compiler).await;
-        assert!(!tree.join("__pycache__").exists());
+        assert!(!tree.join("__pycache__").exists(), "{index}");
         assert_eq!(names(&tree.join("package/__pycache__")), ["part.cpython-311.pyc"], "as it was uploaded");
         assert_eq!(names(&folder.path().join("cache")).len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_source_has_one_bytecode_however_often_it_is_given_and_no_more_than_a_package_may_hold() {
+    let twice = vec![(0, 3, b"one".into()), (0, 3, b"two".into())];
+    let folder = tempfile::tempdir().unwrap();
+    let tree = publish(folder.path(), &super::interpreter(), Arc::new(Hostile(twice))).await;
+    assert_eq!(names(&tree.join("__pycache__")), ["main.cpython-311.pyc"]);
+    assert_eq!(fs::read(tree.join("__pycache__/main.cpython-311.pyc")).unwrap(), b"two");
+
+    let zip = package();
+    let limits = Limits { code_unzipped_bytes: 1024, ..Limits::default() };
+    let much = Hostile((0..2).map(|number| (number, 1000, vec![0; 1000])).collect());
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(&folder.path().join("cache"), &limits, Arc::new(much)).unwrap();
+    fs::write(folder.path().join("zip"), &zip).unwrap();
+    let tree = cache.publish(&sha256(&zip), &folder.path().join("zip"), &super::interpreter()).await.unwrap();
+    assert!(tree.join("__pycache__/main.cpython-311.pyc").exists());
+    assert!(!tree.join("package/__pycache__/__init__.cpython-311.pyc").exists());
 }

@@ -12,7 +12,7 @@ use dayfly_types::{Limits, Runtime};
 use dayfly_worker::{
     code::{
         Cache, Error,
-        compile::{Compile, Job},
+        compile::{Compile, Job, Take},
     },
     interpreters::Interpreter,
 };
@@ -34,10 +34,10 @@ pub struct Fixture {
 }
 
 /// Counts the jobs.
-struct NoCompiler(Arc<AtomicUsize>);
+pub struct NoCompiler(pub Arc<AtomicUsize>);
 
 impl Compile for NoCompiler {
-    fn compile(&self, _: &Job<'_>) -> io::Result<()> {
+    fn compile(&self, _: &Job<'_>, _: Take<'_>) -> io::Result<()> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -48,7 +48,7 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let compiled = Arc::default();
         let compiler = Arc::new(NoCompiler(Arc::clone(&compiled)));
-        let cache = Cache::with_compiler(&folder.path().join("cache"), limits, compiler).unwrap();
+        let cache = Cache::open(&folder.path().join("cache"), limits, compiler).unwrap();
         fs::create_dir(folder.path().join("uploads")).unwrap();
         Self { folder, cache, compiled }
     }

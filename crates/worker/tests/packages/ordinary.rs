@@ -11,7 +11,7 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     process::Command,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
 };
 
 fn mode(path: &Path) -> u32 {
@@ -98,7 +98,7 @@ async fn a_start_removes_what_a_crash_left() {
     let tree = fixture.publish(&zip).await.unwrap();
     let folder = fixture.folder.path().join("cache");
     fs::create_dir_all(folder.join(".part-abc/tree/half")).unwrap();
-    super::Cache::open(&folder, &Limits::default()).unwrap();
+    super::Cache::open(&folder, &Limits::default(), Arc::new(super::NoCompiler(Arc::default()))).unwrap();
     assert_eq!(fixture.trees(), [tree.file_name().unwrap().to_str().unwrap()]);
 }
 

@@ -1,0 +1,220 @@
+//! The worker in real sandboxes. This program is its own launcher, so it has a `main` that says so before the tests run.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use dayfly_types::{Limits, credentials::Credentials};
+use dayfly_worker::{
+    Error, Handle, Options,
+    code::compile::{Compile, Job},
+    interpreters::{self, Interpreter},
+};
+use libtest_mimic::{Arguments, Trial};
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use zip::{ZipWriter, write::SimpleFileOptions};
+
+fn main() {
+    if std::env::args().nth(1).as_deref() == Some("launcher") {
+        dayfly_sandbox::launcher::main()
+    }
+    let arguments = Arguments::from_args();
+    let tests: [(&str, Test); 5] = [
+        ("a_package_is_compiled_in_a_sandbox", a_package_is_compiled_in_a_sandbox),
+        ("a_compiler_sees_and_reaches_nothing_of_the_host", a_compiler_sees_and_reaches_nothing_of_the_host),
+        ("a_compiler_that_eats_memory_is_ended", a_compiler_that_eats_memory_is_ended),
+        ("a_compiler_that_does_not_listen_is_told_of", a_compiler_that_does_not_listen_is_told_of),
+        ("a_compiler_that_is_none_is_told_of", a_compiler_that_is_none_is_told_of),
+    ];
+    let trials = tests.map(|(name, test)| {
+        Trial::test(name, move || {
+            with_worker(test);
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&arguments, trials.into()).exit()
+}
+
+type Test = fn(&Fixture);
+
+struct Fixture {
+    worker: Handle,
+    folder: PathBuf,
+    interpreter: Interpreter,
+}
+
+/// Runs a test with a worker of its own, and asserts that it leaves no temporary folder.
+fn with_worker(test: Test) {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    let folder = tempfile::tempdir().unwrap();
+    let server_id = format!("test-{}-{}", std::process::id(), NUMBERS.fetch_add(1, Ordering::Relaxed));
+    let options = Options {
+        folder: folder.path().join("cache"),
+        limits: Limits::default(),
+        server_id,
+        credentials: Arc::new(|_| Credentials {
+            access_key_id: "AKIA".to_owned(),
+            secret_access_key: "secret".to_owned(),
+            session_token: None,
+        }),
+        endpoint: Arc::new(|_| Box::new(())),
+        zygote_idle: Duration::from_secs(600),
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let worker = match runtime.block_on(Handle::start(options)) {
+        Ok(worker) => worker,
+        Err(Error::Machine(error)) => return eprintln!("skipped: {error}"),
+        Err(error) => panic!("{error}"),
+    };
+    let interpreter = interpreters::find(&[]).pop().unwrap();
+    let fixture = Fixture { worker: worker.clone(), folder: folder.path().to_owned(), interpreter };
+    let _context = runtime.enter();
+    let done = catch_unwind(AssertUnwindSafe(|| test(&fixture)));
+    runtime.block_on(worker.drain(Duration::ZERO));
+    for entry in fs::read_dir(folder.path().join("cache/code")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(!name.starts_with('.'), "{name} was left behind");
+    }
+    if let Err(failure) = done {
+        resume_unwind(failure);
+    }
+}
+
+fn a_package_is_compiled_in_a_sandbox(fixture: &Fixture) {
+    let mut archive = ZipWriter::new(io::Cursor::new(Vec::new()));
+    for (name, content) in [("main.py", "x = 1\n"), ("package/part.py", "y = 2\n"), ("wrong.py", "print 'two'\n")] {
+        archive.start_file(name, SimpleFileOptions::default()).unwrap();
+        archive.write_all(content.as_bytes()).unwrap();
+    }
+    let bytes = archive.finish().unwrap().into_inner();
+    let zip = fixture.folder.join("code.zip");
+    fs::write(&zip, &bytes).unwrap();
+    let sha256 = hex::encode(Sha256::digest(&bytes));
+    let handle = tokio::runtime::Handle::current();
+    let tag = &fixture.interpreter.cache_tag;
+    handle.block_on(fixture.worker.publish(&sha256, zip, fixture.interpreter.runtime)).unwrap();
+    let tree = fixture.folder.join(format!("cache/code/{sha256}-{tag}"));
+    for (folder, name, made) in [("", "main", true), ("package", "part", true), ("", "wrong", false)] {
+        let path = tree.join(folder).join(format!("__pycache__/{name}.{tag}.pyc"));
+        assert_eq!(path.exists(), made, "{name}");
+        if made {
+            let own = fs::metadata(&fixture.folder).unwrap().uid();
+            assert_eq!(fs::metadata(path).unwrap().uid(), own, "written by the server, not by the compiler");
+        }
+    }
+}
+
+/// A program in the package that stands for an interpreter that was taken over. It answers with `say`.
+fn taken_over(fixture: &Fixture, body: &str) -> (PathBuf, Interpreter) {
+    let tree = fixture.folder.join("tree");
+    fs::create_dir(&tree).unwrap();
+    let program = tree.join("compiler");
+    let interpreter = fixture.interpreter.executable.display();
+    let text = format!(
+        "#!{interpreter} -IS\n\
+         import os, struct\n\
+         while os.read(4, 4096):\n    pass\n\
+         def say(text):\n    os.write(4, struct.pack('<II', 0, len(text)) + text.encode())\n\
+         {body}\n"
+    );
+    fs::write(&program, text).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&tree, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(tree.join("a.py"), "x = 1\n").unwrap();
+    (tree, Interpreter { executable: "/var/task/compiler".into(), ..fixture.interpreter.clone() })
+}
+
+/// What it answers, and how the job ends.
+fn compile(fixture: &Fixture, tree: &Path, interpreter: &Interpreter) -> (String, io::Result<()>) {
+    let mut said = String::new();
+    let sources = [PathBuf::from("a.py")];
+    let job = Job { interpreter, tree, sources: &sources };
+    let done = fixture.worker.compiler().compile(&job, &mut |_, bytes| {
+        said += &String::from_utf8_lossy(bytes);
+        Ok(())
+    });
+    (said, done)
+}
+
+const PROBE: &str = r#"
+import socket
+def outcome(work):
+    try:
+        return repr(work())
+    except OSError as error:
+        return "refused"
+def write(path):
+    with open(path, "w") as file:
+        return file.write("x")
+def connect():
+    with socket.socket() as one:
+        one.settimeout(2)
+        one.connect(("169.254.169.254", 80))
+def become_root():
+    os.setuid(0)
+secrets = ["/etc/shadow", "/etc/passwd", "/home", "/var/run", "/var/runtime", FOLDER, SOURCES]
+lines = [
+    "uid %d" % os.getuid(),
+    "pid %d of %d" % (os.getpid(), len([name for name in os.listdir("/proc") if name.isdigit()])),
+    "sees %s" % [path for path in secrets if os.path.exists(path)],
+    "tree %s" % outcome(lambda: write("/var/task/new")),
+    "root %s" % outcome(lambda: write("/new")),
+    "network %s" % outcome(connect),
+    "privilege %s" % outcome(become_root),
+    "signal %s" % outcome(lambda: os.kill(SERVER, 0)),
+    "environment %s" % sorted(set(os.environ) - {"LC_CTYPE"}),
+]
+say("\n".join(lines))
+"#;
+
+fn a_compiler_sees_and_reaches_nothing_of_the_host(fixture: &Fixture) {
+    let (server, sources) = (std::process::id(), env!("CARGO_MANIFEST_DIR"));
+    let body = format!("FOLDER = {:?}\nSOURCES = {sources:?}\nSERVER = {server}\n{PROBE}", fixture.folder);
+    let (tree, interpreter) = taken_over(fixture, &body);
+    let (said, done) = compile(fixture, &tree, &interpreter);
+    done.unwrap();
+    // As root, functions have an id of their own; else there is but one.
+    let uid = if rustix::process::getuid().is_root() { 993 } else { 0 };
+    let expected = format!(
+        "uid {uid}\npid 1 of 1\nsees []\ntree refused\nroot refused\nnetwork refused\nprivilege refused\n\
+         signal refused\nenvironment []"
+    );
+    assert_eq!(said, expected);
+    assert!(!tree.join("new").exists());
+}
+
+fn a_compiler_that_eats_memory_is_ended(fixture: &Fixture) {
+    let (tree, interpreter) = taken_over(fixture, "say('first')\nhoard = [bytearray(1 << 24) for _ in range(1000)]");
+    let (said, done) = compile(fixture, &tree, &interpreter);
+    assert_eq!(said, "first", "what it had compiled is kept");
+    let error = done.unwrap_err().to_string();
+    assert!(error.contains("signal: Some(9)"), "{error}");
+}
+
+fn a_compiler_that_does_not_listen_is_told_of(fixture: &Fixture) {
+    let (tree, interpreter) = taken_over(fixture, "os.close(4)\nimport time\ntime.sleep(1000)");
+    let started = Instant::now();
+    let (said, done) = compile(fixture, &tree, &interpreter);
+    assert_eq!(said, "");
+    assert_eq!(done.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert!(started.elapsed() < Duration::from_secs(30), "it is not waited for");
+}
+
+fn a_compiler_that_is_none_is_told_of(fixture: &Fixture) {
+    let (tree, interpreter) = taken_over(fixture, "");
+    fs::remove_file(tree.join("compiler")).unwrap();
+    let (said, done) = compile(fixture, &tree, &interpreter);
+    assert_eq!(said, "");
+    let error = done.unwrap_err().to_string();
+    assert!(error.contains("No such file"), "{error}");
+}
