@@ -401,7 +401,8 @@ fn find_v2(mounts: &str, own: &str) -> Result<Option<PathBuf>, Error> {
         }
         return Err(Error::NotDelegated { controllers: "memory, cpu, pids".to_owned() });
     }
-    if place != mount {
+    // Only the machine's own top cgroup, which has no type, may have processes and pass controllers on: a container's may not.
+    if place.join("cgroup.type").exists() {
         let leaf = place.join("dayfly-server");
         fs::create_dir_all(&leaf).map_err(file_error(&leaf))?;
         // Every process of the scope, as one left behind would keep the controllers from being passed on.

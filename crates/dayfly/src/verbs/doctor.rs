@@ -7,7 +7,7 @@ use serde_json::json;
 
 /// Prints the checks; fails when calls cannot run here.
 pub fn run(options: &cli::Doctor) -> Result<(), Error> {
-    let mut checks = dayfly_sandbox::doctor::report();
+    let mut checks = dayfly_sandbox::doctor::report(&std::env::current_exe()?);
     checks.push(interpreters());
     let missing = checks.iter().filter(|check| check.status == Status::Missing).count();
     if options.json {
