@@ -118,7 +118,9 @@ impl Handle {
         let binary = std::env::current_exe().map_err(file_error("/proc/self/exe".into()))?;
         let cgroups = Cgroups::open(&options.server_id)?;
         let sandbox = spec::Shared::prepare(&options.folder).map_err(file_error(options.folder.clone()))?;
-        let interpreters = tokio::task::spawn_blocking(|| interpreters::find(&[])).await.unwrap_or_default();
+        let memory = options.folder.join("interpreters.json");
+        let interpreters = tokio::task::spawn_blocking(move || interpreters::find_again(&[], &memory));
+        let interpreters = interpreters.await.unwrap_or_default();
         let shared = Shared { options, sandbox, cgroups, binary, numbers: AtomicU64::new(1), endings: Arc::default() };
         let shared = Arc::new(shared);
         let folder = &shared.options.folder;

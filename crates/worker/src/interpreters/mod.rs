@@ -4,28 +4,21 @@
 //! show of the machine for an interpreter is worked out in `mounts`.
 
 mod mounts;
+mod probe;
 
 pub use mounts::Mount;
 
 use dayfly_types::Runtime;
-use serde::Deserialize;
+use probe::Probes;
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
     io::Read,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::mpsc,
     thread,
-    time::Duration,
 };
 
-/// Tells what the interpreter is.
-const SCRIPT: &str = include_str!("probe.py");
-/// An interpreter that takes longer to say what it is, is none.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-const PROBE_BYTES_MAX: u64 = 64 << 10;
 /// Probes that run at the same time.
 const CONCURRENT_PROBES: usize = 8;
 /// CPython 3.9 to 3.14.
@@ -50,28 +43,26 @@ pub struct Interpreter {
     pub mounts: Vec<Mount>,
 }
 
-/// What the script prints.
-#[derive(Debug, Deserialize)]
-struct Probe {
-    implementation: String,
-    version: (u8, u8, u32, String, u32),
-    cache_tag: Option<String>,
-    free_threaded: bool,
-    base_executable: PathBuf,
-    prefix: PathBuf,
-    library_folders: Vec<PathBuf>,
-    library: Option<PathBuf>,
-    library_folder: Option<PathBuf>,
-    packages: Vec<PathBuf>,
-    has_ctypes: bool,
-    glibc: bool,
-}
-
 /// The best interpreter of each minor version, 3.9 to 3.14, oldest first. Those in `explicit` come before all others;
 /// then the highest patch level wins. Interpreters that this user cannot read, or not everybody may run, are left out:
 /// functions run as another user. Blocks for about a second.
 pub fn find(explicit: &[PathBuf]) -> Vec<Interpreter> {
-    best(probe_all(explicit), probe_all(&candidates()))
+    find_by(&Probes::default(), explicit)
+}
+
+/// The same, and quicker: `memory` is a file in which answers are remembered, and only executables that are new or have
+/// changed since are run.
+pub fn find_again(explicit: &[PathBuf], memory: &Path) -> Vec<Interpreter> {
+    let probes = Probes::remembered(memory);
+    let found = find_by(&probes, explicit);
+    if let Err(error) = probes.remember(memory) {
+        tracing::warn!(%error, "what the interpreters are cannot be remembered");
+    }
+    found
+}
+
+fn find_by(probes: &Probes, explicit: &[PathBuf]) -> Vec<Interpreter> {
+    best(probe_all(probes, explicit), probe_all(probes, &candidates()))
 }
 
 fn best(explicit: Vec<Interpreter>, found: Vec<Interpreter>) -> Vec<Interpreter> {
@@ -124,17 +115,17 @@ fn candidates() -> Vec<PathBuf> {
 }
 
 /// The interpreters at these paths, in the same order, each once.
-fn probe_all(paths: &[PathBuf]) -> Vec<Interpreter> {
+fn probe_all(probes: &Probes, paths: &[PathBuf]) -> Vec<Interpreter> {
     let mut seen = BTreeSet::new();
     let executables: Vec<PathBuf> =
         paths.iter().filter_map(|path| executable(path)).filter(|path| seen.insert(path.clone())).collect();
     let mut found = Vec::new();
     for some in executables.chunks(CONCURRENT_PROBES) {
-        let probes = thread::scope(|scope| {
-            let threads: Vec<_> = some.iter().map(|path| scope.spawn(move || interpreter(path))).collect();
+        let answers = thread::scope(|scope| {
+            let threads: Vec<_> = some.iter().map(|path| scope.spawn(move || interpreter(probes, path))).collect();
             threads.into_iter().map(|thread| thread.join().ok().flatten()).collect::<Vec<_>>()
         });
-        found.extend(probes.into_iter().flatten());
+        found.extend(answers.into_iter().flatten());
     }
     let mut seen = BTreeSet::new();
     found.retain(|interpreter| seen.insert(interpreter.executable.clone()));
@@ -152,14 +143,14 @@ fn executable(path: &Path) -> Option<PathBuf> {
     (is_program && fs::File::open(&real).ok()?.read_exact(&mut magic).is_ok() && magic == *b"\x7fELF").then_some(real)
 }
 
-fn interpreter(executable: &Path) -> Option<Interpreter> {
+fn interpreter(probes: &Probes, executable: &Path) -> Option<Interpreter> {
     let mut executable = executable.to_owned();
-    let mut probe = run(&executable)?;
+    let mut probe = probes.of(&executable)?;
     // In a virtual environment made of copies, the file itself is not the base interpreter's.
     let in_environment = executable.ancestors().nth(2).is_some_and(|folder| folder.join("pyvenv.cfg").exists());
     if in_environment {
         executable = self::executable(&probe.base_executable).filter(|base| *base != executable)?;
-        probe = run(&executable)?;
+        probe = probes.of(&executable)?;
     }
     let (major, minor, micro, level, serial) = &probe.version;
     let supported = probe.implementation == "cpython" && *major == 3 && MINORS.contains(minor) && !probe.free_threaded;
@@ -182,37 +173,6 @@ fn interpreter(executable: &Path) -> Option<Interpreter> {
         mounts: mounts::mounts(&executable, &probe),
         executable,
     })
-}
-
-/// Runs the script. `None` when it fails, takes too long or prints something else.
-fn run(executable: &Path) -> Option<Probe> {
-    let mut child = Command::new(executable)
-        .args(["-I", "-S", "-B", "-c", SCRIPT])
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let (sender, receiver) = mpsc::channel();
-    if let Some(stdout) = child.stdout.take() {
-        // Not joined: it ends with the pipe, and its result may come too late to matter.
-        thread::spawn(move || {
-            let mut text = Vec::new();
-            let read = stdout.take(PROBE_BYTES_MAX).read_to_end(&mut text);
-            let _ = sender.send(read.map(|_| text));
-        });
-    }
-    let text = receiver.recv_timeout(PROBE_TIMEOUT);
-    // Fails only when it has ended already.
-    let _ = child.kill();
-    let _ = child.wait();
-    let probe = text.ok()?.ok().and_then(|text| serde_json::from_slice(&text).ok());
-    if probe.is_none() {
-        tracing::debug!(executable = %executable.display(), "not a usable interpreter");
-    }
-    probe
 }
 
 #[cfg(test)]

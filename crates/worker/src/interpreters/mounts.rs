@@ -4,7 +4,7 @@
 //! `/usr/local` as a whole. Packages that happen to be installed on the host are hidden, since a function that imports
 //! them works here and nowhere else.
 
-use super::Probe;
+use super::probe::Probe;
 use std::{
     env, fs,
     path::{Path, PathBuf},
