@@ -95,6 +95,9 @@ class Server:
         """Makes a function of the text of `app.py` (and further files) and waits until it is active."""
         client = self.client()
         settings = {"Runtime": RUNTIME, "Role": ROLE, "Handler": "app.handler", **settings}
+        # A timeout of 5 s or more is meant to be enough, a smaller one to run out.
+        if settings.get("Timeout", 3) >= 5:
+            settings["Timeout"] = min(settings["Timeout"] * SLOW, 900)
         made = client.create_function(FunctionName=name, Code={"ZipFile": package(source, files)}, **settings)
         client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 0.05, "MaxAttempts": 600 * SLOW})
         return made
