@@ -95,13 +95,7 @@ impl Version {
         let Some(live) = &mut self.live else { return };
         let mut lines = Vec::new();
         if let Zygote::Booting { log, .. } = &mut live.zygote {
-            while let Some(some) = log.take() {
-                lines.extend(some);
-                if log.ended {
-                    break;
-                }
-            }
-            lines.extend(log.finish());
+            lines.extend(log.take_all());
         }
         if let Some(why) = &unclonable {
             lines.push(platform(format!(
@@ -153,12 +147,7 @@ impl Version {
         let stream = live.stream.clone();
         let mut lines = Vec::new();
         if let Zygote::Booting { log, .. } = &mut live.zygote {
-            while !log.ended
-                && let Some(some) = log.take()
-            {
-                lines.extend(some);
-            }
-            lines.extend(log.finish());
+            lines.extend(log.take_all());
         }
         let word = if status == UsageStatus::Timeout { "timeout" } else { "error" };
         lines.push(platform(report::init_report(init_us, word, (word == "error").then_some(error_type))));
