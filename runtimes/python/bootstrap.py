@@ -60,6 +60,7 @@ import importlib  # noqa: E402
 import json  # noqa: E402
 import logging  # noqa: E402
 import signal  # noqa: E402
+import stat  # noqa: E402
 import struct  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
@@ -100,8 +101,6 @@ class ClientContext(object):
 
 
 def _client_context(text):
-    if not text:
-        return None
     data = json.loads(text)
     if not isinstance(data, dict):
         return None
@@ -126,6 +125,9 @@ _same_for_all_calls = {
 }
 
 
+_identity = CognitoIdentity()
+
+
 class LambdaContext(object):
     """The second argument of a handler.
 
@@ -137,8 +139,9 @@ class LambdaContext(object):
         self.aws_request_id = header["request_id"]
         self.invoked_function_arn = header["arn"]
         self.tenant_id = header.get("tenant_id")
-        self.client_context = _client_context(header.get("client_context"))
-        self.identity = CognitoIdentity()
+        text = header.get("client_context")
+        self.client_context = _client_context(text) if text else None
+        self.identity = _identity
         self._deadline_ms = header["deadline_ms"]
 
     def get_remaining_time_in_millis(self):
@@ -154,16 +157,44 @@ class LambdaContext(object):
         return "LambdaContext(%s)" % ", ".join("%s=%r" % pair for pair in shown.items())
 
 
-class _Encoder(json.JSONEncoder):
-    def default(self, value):
-        decimal = sys.modules.get("decimal")
-        if decimal is not None and isinstance(value, decimal.Decimal):
-            return float(value)
-        return json.JSONEncoder.default(self, value)
+def _default(value):
+    decimal = sys.modules.get("decimal")
+    if decimal is not None and isinstance(value, decimal.Decimal):
+        return float(value)
+    raise TypeError("Object of type %s is not JSON serializable" % value.__class__.__name__)
 
 
-# From Python 3.12 on Lambda's runtime leaves characters as they are.
-_encode = _Encoder(ensure_ascii=sys.version_info < (3, 12)).encode
+def _make_codec():
+    """JSON in and out, with the parts that `json` makes anew for each value made once, before the zygote is cloned."""
+    from json import decoder, encoder
+
+    # From Python 3.12 on Lambda's runtime leaves characters as they are.
+    ascii_only = sys.version_info < (3, 12)
+    fallback = json.JSONEncoder(default=_default, ensure_ascii=ascii_only).encode
+    scan = decoder.scanner.c_make_scanner
+    make = encoder.c_make_encoder
+    if scan is None or make is None:
+        return json.loads, fallback
+    scan_once = scan(json.JSONDecoder())
+    escape = encoder.encode_basestring_ascii if ascii_only else encoder.encode_basestring
+    chunks = make({}, _default, escape, None, ": ", ", ", False, False, True)
+
+    def decode(data):
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+        try:
+            value, end = scan_once(text, 0)
+        except StopIteration:
+            return json.loads(text)
+        # Space around the value, or something wrong: `json` itself says what.
+        return value if end == len(text) else json.loads(text)
+
+    def encode(value):
+        return "".join(chunks(value, 0))
+
+    return decode, encode
+
+
+_decode, _encode = _make_codec()
 
 
 class _RequestIdFilter(logging.Filter):
@@ -270,18 +301,18 @@ def _send(call, kind, body):
 
 
 def _flush():
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except Exception:
-        pass
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass
 
 
 def _run(handler, header, event):
     """Runs the handler; returns the frame's kind and body, and log text for an error."""
     try:
         try:
-            value = json.loads(event) if event else {}
+            value = _decode(event) if event else {}
         except Exception as error:
             return ord("E"), _failure("Runtime.UnmarshalError", "Unable to unmarshal input: %s" % error, []), None
         result = handler(value, LambdaContext(header))
@@ -316,7 +347,7 @@ def _failed(error_type, message, stack, header):
 def _serve(handler, call):
     """Reads one event from the call socket, runs the handler, answers, and ends the process."""
     header_bytes, event_bytes = _LENGTHS.unpack(_receive(call, 8))
-    header = json.loads(_receive(call, header_bytes))
+    header = _decode(_receive(call, header_bytes))
     event = _receive(call, event_bytes) if event_bytes else b""
     _RequestIdFilter.request_id = header["request_id"]
     if header.get("trace_id"):
@@ -466,16 +497,38 @@ _REHEARSAL = json.dumps({"request_id": "", "arn": "", "deadline_ms": 0}).encode(
 
 def _rehearse():
     """Does what every call does, so that a spare takes its page faults before its call comes."""
-    header = json.loads(_REHEARSAL)
+    header = _decode(_REHEARSAL)
     _RequestIdFilter.request_id = header["request_id"]
     _kind, body, _log = _run(_no_handler, header, b'{"a": 1}')
     _LENGTHS.unpack(_FRAME.pack(82, len(body)) + b"   ")
     _flush()
 
 
-def _become_instance(cloner, handler, descriptors):
+def _files():
+    """Descriptors of regular files that init has left open. Init is over: there will be no more."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > CONTROL_FD and stat.S_ISREG(os.fstat(int(name)).st_mode):
+                found.append(int(name))
+        except OSError:
+            pass  # The listing's own.
+    return found
+
+
+def _open_anew(files):
+    """Gives a clone its own place in each file, where init had left it: an inherited one is shared by all clones."""
+    for fd in files:
+        own = os.open("/proc/self/fd/%d" % fd, os.O_RDONLY | os.O_CLOEXEC)
+        os.lseek(own, os.lseek(fd, 0, os.SEEK_CUR), os.SEEK_SET)
+        os.dup2(own, fd, os.get_inheritable(fd))
+        os.close(own)
+
+
+def _become_instance(cloner, handler, descriptors, files):
     """In the clone: its own descriptors, no rights, fresh randomness; then the one call."""
     cloner.shut_in()
+    _open_anew(files)
     call, log = descriptors
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -484,6 +537,8 @@ def _become_instance(cloner, handler, descriptors):
     for hook in cloner.hooks:
         hook()
     _reseed()
+    if cloner.collects:
+        gc.enable()
     _rehearse()
     _serve(handler, call)
 
@@ -502,6 +557,7 @@ def _zygote(handler):
     gc.freeze()
     cloner.collapse()
     cloner.keep_code_mapped()
+    files = _files()
     _flush()
     control.send(b"R")
     while True:
@@ -521,7 +577,7 @@ def _zygote(handler):
             control.send(("E%s" % error).encode())
         else:
             if pid == 0:
-                _become_instance(cloner, handler, descriptors)
+                _become_instance(cloner, handler, descriptors, files)
             control.send(b"C%d" % pid)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -537,6 +593,9 @@ def main():
     for name in ("GLIBC_TUNABLES", "PYTHONMALLOC"):
         os.environ.pop(name, None)
     sys.argv = [sys.argv[0]]
+    # A write per line, not one per piece of it; what is left without a line feed is written at the end of the call.
+    sys.stdout.reconfigure(line_buffering=True)
+    sys.stderr.reconfigure(line_buffering=True)
     _setup_logging()
     try:
         handler = _load_handler()

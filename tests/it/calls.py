@@ -105,11 +105,13 @@ def dayfly(server, operation, **body):
 def usage_of(server, name, count=None):
     """Usage records of a function by request id; with `count`, waits until there are so many."""
 
+    arn = f"arn:aws:lambda:us-east-1:{server.keys['account']}:function:{name}"
+
     def records():
         found, token = {}, None
         while True:
             more = {"token": token} if token else {}
-            page = dayfly(server, "ListUsage", function=name, limit=1000, **more)
+            page = dayfly(server, "ListUsage", function=arn, limit=1000, **more)
             found.update({record["request_id"]: record for record in page["usage"]})
             token = page.get("token")
             if not token:

@@ -276,6 +276,14 @@ impl Cgroup {
         }
     }
 
+    /// Makes room for clones, which version 1 counts with their zygote (their rlimits bound each of them): together no
+    /// more than a quarter of the machine's process ids.
+    pub fn admit_clones(&self, processes: u64) -> Result<(), Error> {
+        let Some(count) = &self.count else { return Ok(()) };
+        let ids = fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(32_768_u64);
+        write(&count.join("pids.max"), (ids / 4).max(processes))
+    }
+
     /// Lifts the CPU quota, so that what was killed can end: a process that has used up its share dies only when it
     /// gets the next one, which after a long reclaim may take many seconds.
     pub fn hurry(&self) {
