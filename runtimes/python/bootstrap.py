@@ -559,6 +559,8 @@ def _zygote(handler):
     cloner.keep_code_mapped()
     files = _files()
     _flush()
+    cloner.collects = gc.isenabled()
+    gc.disable()
     control.send(b"R")
     while True:
         data, ancillary, _flags, _address = control.recvmsg(16, 64)

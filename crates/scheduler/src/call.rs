@@ -11,12 +11,16 @@ use dayfly_types::{Clock, FunctionConfiguration, Invocation, InvokeError, Outcom
 use dayfly_worker as worker;
 use logs::CallLogs;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Calls beyond the concurrency limit whose records may wait for their commit.
 const UNCOMMITTED_SPARE: usize = 1024;
 /// How long a new call waits for the records of earlier ones before it is refused.
 const RECORDS_WAIT: Duration = Duration::from_secs(5);
+/// How long the record of an answered call waits for others to share its fsync.
+const COMMIT_LINGER: Duration = Duration::from_millis(4);
+/// Most calls whose records share one commit.
+const COMMIT_GROUP_MAX: usize = 256;
 /// How often a commit is tried while the store fails. With doubling waits from 100 ms this is about 25 s.
 const COMMIT_TRIES: u32 = 8;
 
@@ -30,6 +34,7 @@ pub(crate) struct Calls {
     /// Bounds the records in memory: each call holds one from before it runs until its record is on disk.
     uncommitted: Arc<Semaphore>,
     uncommitted_max: u32,
+    soon: mpsc::UnboundedSender<(Batch, Uncommitted)>,
 }
 
 /// The right to have a record in memory.
@@ -53,14 +58,20 @@ impl Calls {
         concurrency: u32,
     ) -> Self {
         let uncommitted_max = (concurrency as usize + UNCOMMITTED_SPARE).min(Semaphore::MAX_PERMITS >> 1);
-        Self {
+        let (soon, records) = mpsc::unbounded_channel();
+        let calls = Self {
             executor,
             meter,
             store,
             clock,
             uncommitted: Arc::new(Semaphore::new(uncommitted_max)),
             uncommitted_max: uncommitted_max as u32,
-        }
+            soon,
+        };
+        // The task holds no sender, so it ends with the last handle.
+        let (closed, _) = mpsc::unbounded_channel();
+        tokio::spawn(Self { soon: closed, ..calls.clone() }.commit_groups(records));
+        calls
     }
 
     /// Leave to run one more call. Waits a little when the store is behind with the records of earlier calls.
@@ -145,6 +156,27 @@ impl Calls {
         }
         if let Err(error) = self.store.tables.commit(batch).await {
             tracing::error!(%error, "a call's record was lost");
+        }
+    }
+
+    /// Commits the record of a call soon, together with those of other calls that end about now: nobody waits for it, so
+    /// one fsync may serve many. The right to have a record in memory is given back when it is on disk.
+    pub(crate) fn commit_soon(&self, batch: Batch, uncommitted: Uncommitted) {
+        // Bounded by the rights: each record in the channel holds one. It closes only with the server.
+        let _ = self.soon.send((batch, uncommitted));
+    }
+
+    async fn commit_groups(self, mut records: mpsc::UnboundedReceiver<(Batch, Uncommitted)>) {
+        while let Some((mut batch, first)) = records.recv().await {
+            tokio::time::sleep(COMMIT_LINGER).await;
+            let mut held = vec![first];
+            while held.len() < COMMIT_GROUP_MAX
+                && let Ok((next, uncommitted)) = records.try_recv()
+            {
+                batch.writes.extend(next.writes);
+                held.push(uncommitted);
+            }
+            self.commit(batch).await;
         }
     }
 

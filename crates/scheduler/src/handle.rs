@@ -85,8 +85,7 @@ impl Handle {
             // The client need not wait for the disk: record and REPORT line are lost together or not at all.
             let _gone = answer.send(result);
             let batch = calls.account(ran).await;
-            calls.commit(batch).await;
-            drop(uncommitted);
+            calls.commit_soon(batch, uncommitted);
         });
         // The client need not wait for the instance to be torn down either.
         if let Ok(outcome) = answered_early.await {

@@ -200,7 +200,7 @@ async fn a_long_call_is_heard_while_it_runs_but_not_reported() {
 }
 
 #[tokio::test]
-async fn a_call_reads_nothing_from_the_store_and_writes_once() {
+async fn a_call_reads_nothing_from_the_store_and_writes_at_most_once() {
     let folder = tempfile::tempdir().unwrap();
     let inner = dayfly_store::embedded::open(folder.path()).unwrap();
     let counted = Arc::new(testing::CountedTables::new(Arc::clone(&inner.tables)));
@@ -223,5 +223,8 @@ async fn a_call_reads_nothing_from_the_store_and_writes_once() {
         handle.invoke(testing::invocation("f", b"{}"), false).await.unwrap();
     }
     handle.drain(Duration::from_secs(10)).await;
-    assert_eq!(counted.counts(), (before.0, before.1 + 50));
+    let after = counted.counts();
+    assert_eq!(after.0, before.0);
+    // Calls that end at about the same time share a commit.
+    assert!((before.1 + 1..=before.1 + 50).contains(&after.1), "{after:?} after {before:?}");
 }

@@ -61,7 +61,7 @@ impl Shared {
         let mut spec = self.compiler(interpreter, code, number);
         spec.binds.push(bind(&self.runtime, Path::new("/var/runtime"), &[]));
         spec.files = files();
-        spec.program.extend(["-S", "-B", "-u", "/var/runtime/bootstrap.py"].map(str::to_owned));
+        spec.program.extend(["-S", "-B", "/var/runtime/bootstrap.py"].map(str::to_owned));
         spec.environment = environment(options, function, interpreter, log_stream);
         spec.tmp_bytes = u64::from(function.ephemeral_storage_mb) << 20;
         spec.open_files = options.limits.open_files;
