@@ -426,11 +426,19 @@ def test_a_killed_zygote_is_replaced(server):
 
 
 def test_the_share_of_cpu_grows_with_memory(server):
-    done = {name: max(do(server, name, "count_cpu", seconds=1.5) for _ in range(2)) for name in ("small", "large")}
-    assert done["large"] > 4 * done["small"], done
+    """A small instance gets its share and no more; a large one more than four times that, if the machine lets it."""
+    made = call(server, "small", {"do": "count_cpu", "seconds": 2})
+    record = record_of(server, "small", made)
+    assert record["cpu_us"] / record["duration_us"] < 0.2, "128 MB are 7 % of a CPU, and what the kernel's periods add"
+    most = 0
+    for _ in range(6):
+        most = max(most, do(server, "large", "count_cpu", seconds=1))
+        if most > 4 * made.payload / 2:
+            return
+    raise AssertionError(f"{most} against {made.payload / 2} pieces of work in a second")
 
 
-def test_cpu_time_of_children_is_accounted_for(server):
+def test_cpu_time_is_accounted_for(server):
     made = call(server, "large", {"do": "count_cpu", "seconds": 0.5})
     record = record_of(server, "large", made)
     assert 50_000 < record["cpu_us"] < 1_500_000 * SLOW

@@ -267,12 +267,24 @@ impl Cgroup {
 
     /// Sets the memory limit anew.
     pub fn set_memory(&self, memory_bytes: u64) -> Result<(), Error> {
-        if self.memory_bytes.swap(memory_bytes, Ordering::Relaxed) == memory_bytes {
+        let before = self.memory_bytes.swap(memory_bytes, Ordering::Relaxed);
+        if before == memory_bytes {
             return Ok(());
         }
         match self.generation {
             Generation::V2 => write(&self.memory.join("memory.max"), memory_bytes),
-            Generation::V1 => write(&self.memory.join("memory.limit_in_bytes"), memory_bytes),
+            Generation::V1 => {
+                // Memory with swap may at no time be less than memory alone. It is not there where swap is not counted.
+                let with_swap = self.memory.join("memory.memsw.limit_in_bytes");
+                if memory_bytes > before {
+                    let _ = write(&with_swap, memory_bytes);
+                }
+                write(&self.memory.join("memory.limit_in_bytes"), memory_bytes)?;
+                if memory_bytes < before {
+                    let _ = write(&with_swap, memory_bytes);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -280,7 +292,10 @@ impl Cgroup {
     /// more than a quarter of the machine's process ids.
     pub fn admit_clones(&self, processes: u64) -> Result<(), Error> {
         let Some(count) = &self.count else { return Ok(()) };
-        let ids = fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(32_768_u64);
+        let ids = fs::read_to_string("/proc/sys/kernel/pid_max")
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(32_768_u64);
         write(&count.join("pids.max"), (ids / 4).max(processes))
     }
 
