@@ -134,20 +134,8 @@ impl<'a> Lines<'a> {
 pub async fn run(mut call: Call, taken: Taken) -> Outcome {
     let early = call.early.take();
     let call = call;
-    let Taken {
-        number,
-        id,
-        mut socket,
-        mut log,
-        log_head,
-        cgroup,
-        exit,
-        version,
-        stream,
-        init_us,
-        restore_us,
-        resident_bytes,
-    } = taken;
+    let Taken { lease, id, mut socket, mut log, log_head, exit, stream, init_us, restore_us, resident_bytes } = taken;
+    let (version, number, cgroup) = (lease.version(), lease.number(), lease.cgroup());
     let function = &call.function;
     let invocation = &call.invocation;
     let mut lines = Lines::new(&call, &stream);
@@ -198,7 +186,7 @@ pub async fn run(mut call: Call, taken: Taken) -> Outcome {
         status: UsageStatus::Success,
         tags: function.tags.clone(),
     };
-    let settle = Settle { cgroup: &cgroup, resident_bytes };
+    let settle = Settle { cgroup, resident_bytes };
     let mut early = early;
     let answered = matches!(ending, Ending::Answered(Answer::Result(_) | Answer::Error { .. }, _));
     if answered {
@@ -248,7 +236,7 @@ pub async fn run(mut call: Call, taken: Taken) -> Outcome {
         let _ = early.send(outcome);
     }
     drop(socket);
-    let exit = ended(&version, number, exit, &cgroup, answered).await;
+    let exit = ended(version, number, exit, cgroup, answered).await;
     usage.cpu_us = exit.map_or(0, |exit| exit.cpu_us);
     drain(&mut log, &mut lines).await;
     if !answered {
@@ -280,7 +268,7 @@ pub async fn run(mut call: Call, taken: Taken) -> Outcome {
     usage.billed_ms = report::billed_ms(usage.duration_us);
     lines.platform(report::end(invocation.request_id));
     lines.platform(report::report(&usage));
-    version.done(number, cgroup);
+    lease.done();
     Outcome { executed_version: "$LATEST".to_owned(), result, usage, log_tail: lines.into_tail() }
 }
 
@@ -318,6 +306,10 @@ async fn ended(
 ) -> Option<Exit> {
     if answered {
         if let Ok(exit) = timeout(END_GRACE, &mut exit).await {
+            if exit.is_err() {
+                // Its launcher was lost, and it may still be ending: its cgroup is not for another.
+                cgroup.hurry();
+            }
             return exit.ok();
         }
         cgroup.hurry();

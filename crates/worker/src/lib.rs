@@ -178,7 +178,7 @@ impl Handle {
                 }
                 Err(pool::Refusal::Internal(reason)) => return Err(InvokeError::Internal(reason)),
                 Err(pool::Refusal::Retired) if last => {}
-                Err(pool::Refusal::Retired) => self.forget(&call.function.revision_id),
+                Err(pool::Refusal::Retired) => self.forget(&call.function.revision_id, &version),
             }
         }
         Err(InvokeError::ShuttingDown)
@@ -219,15 +219,20 @@ impl Handle {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn forget(&self, revision_id: &str) {
+    /// Makes room for a successor of an actor that takes no more calls.
+    fn forget(&self, revision_id: &str, retired: &pool::VersionHandle) {
         let mut versions = self.versions();
-        if versions.get(revision_id).is_some_and(pool::VersionHandle::ended) {
+        if versions.get(revision_id).is_some_and(|version| version.is(retired)) {
             versions.remove(revision_id);
         }
     }
 
     fn version(&self, function: &Arc<FunctionConfiguration>) -> Result<pool::VersionHandle, InvokeError> {
         let mut versions = self.versions();
+        // Asked under the lock: what the drain does not find here is not made afterwards.
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(InvokeError::ShuttingDown);
+        }
         if let Some(version) = versions.get(&function.revision_id) {
             return Ok(version.clone());
         }
@@ -349,7 +354,10 @@ impl Endings {
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(work);
+        // A call that is dropped with the runtime has nobody left to clean up: the drain has been, or the next start will.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            tasks.spawn_on(work, &runtime);
+        }
     }
 
     async fn join(&self) {

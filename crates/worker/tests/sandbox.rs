@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use dayfly_types::{Limits, credentials::Credentials};
+use dayfly_types::{
+    CodeReference, FunctionConfiguration, Invocation, Limits, LogLine, LogSink, Qualifier, RequestId, Timestamp,
+    credentials::Credentials,
+    function::{LastUpdate, LoggingConfig, State},
+};
 use dayfly_worker::{
-    Error, Handle, Options,
+    Call, Error, Handle, Options,
     code::compile::{Compile, Job},
     interpreters::{self, Interpreter},
 };
@@ -17,7 +21,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -29,12 +33,16 @@ fn main() {
         dayfly_sandbox::launcher::main()
     }
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 5] = [
+    let tests: [(&str, Test); 9] = [
         ("a_package_is_compiled_in_a_sandbox", a_package_is_compiled_in_a_sandbox),
         ("a_compiler_sees_and_reaches_nothing_of_the_host", a_compiler_sees_and_reaches_nothing_of_the_host),
         ("a_compiler_that_eats_memory_is_ended", a_compiler_that_eats_memory_is_ended),
         ("a_compiler_that_does_not_listen_is_told_of", a_compiler_that_does_not_listen_is_told_of),
         ("a_compiler_that_is_none_is_told_of", a_compiler_that_is_none_is_told_of),
+        ("a_call_that_is_dropped_leaves_nothing", a_call_that_is_dropped_leaves_nothing),
+        ("who_waits_for_a_version_that_is_retired_is_served", who_waits_for_a_version_that_is_retired_is_served),
+        ("an_init_that_leaves_a_babbler_holds_up_nothing", an_init_that_leaves_a_babbler_holds_up_nothing),
+        ("a_burst_of_calls_that_time_out_costs_only_them", a_burst_of_calls_that_time_out_costs_only_them),
     ];
     let trials = tests.map(|(name, test)| {
         Trial::test(name, move || {
@@ -49,6 +57,7 @@ type Test = fn(&Fixture);
 
 struct Fixture {
     worker: Handle,
+    server_id: String,
     folder: PathBuf,
     interpreter: Interpreter,
 }
@@ -61,7 +70,7 @@ fn with_worker(test: Test) {
     let options = Options {
         folder: folder.path().join("cache"),
         limits: Limits::default(),
-        server_id,
+        server_id: server_id.clone(),
         credentials: Arc::new(|_| Credentials {
             access_key_id: "AKIA".to_owned(),
             secret_access_key: "secret".to_owned(),
@@ -77,7 +86,7 @@ fn with_worker(test: Test) {
         Err(error) => panic!("{error}"),
     };
     let interpreter = interpreters::find(&[]).pop().unwrap();
-    let fixture = Fixture { worker: worker.clone(), folder: folder.path().to_owned(), interpreter };
+    let fixture = Fixture { worker: worker.clone(), server_id, folder: folder.path().to_owned(), interpreter };
     let _context = runtime.enter();
     let done = catch_unwind(AssertUnwindSafe(|| test(&fixture)));
     runtime.block_on(worker.drain(Duration::ZERO));
@@ -91,18 +100,9 @@ fn with_worker(test: Test) {
 }
 
 fn a_package_is_compiled_in_a_sandbox(fixture: &Fixture) {
-    let mut archive = ZipWriter::new(io::Cursor::new(Vec::new()));
-    for (name, content) in [("main.py", "x = 1\n"), ("package/part.py", "y = 2\n"), ("wrong.py", "print 'two'\n")] {
-        archive.start_file(name, SimpleFileOptions::default()).unwrap();
-        archive.write_all(content.as_bytes()).unwrap();
-    }
-    let bytes = archive.finish().unwrap().into_inner();
-    let zip = fixture.folder.join("code.zip");
-    fs::write(&zip, &bytes).unwrap();
-    let sha256 = hex::encode(Sha256::digest(&bytes));
-    let handle = tokio::runtime::Handle::current();
+    let files = [("main.py", "x = 1\n"), ("package/part.py", "y = 2\n"), ("wrong.py", "print 'two'\n")];
+    let sha256 = publish(fixture, &files);
     let tag = &fixture.interpreter.cache_tag;
-    handle.block_on(fixture.worker.publish(&sha256, zip, fixture.interpreter.runtime)).unwrap();
     let tree = fixture.folder.join(format!("cache/code/{sha256}-{tag}"));
     for (folder, name, made) in [("", "main", true), ("package", "part", true), ("", "wrong", false)] {
         let path = tree.join(folder).join(format!("__pycache__/{name}.{tag}.pyc"));
@@ -112,6 +112,22 @@ fn a_package_is_compiled_in_a_sandbox(fixture: &Fixture) {
             assert_eq!(fs::metadata(path).unwrap().uid(), own, "written by the server, not by the compiler");
         }
     }
+}
+
+/// Publishes these files, and gives the package's SHA-256.
+fn publish(fixture: &Fixture, files: &[(&str, &str)]) -> String {
+    let mut archive = ZipWriter::new(io::Cursor::new(Vec::new()));
+    for (name, content) in files {
+        archive.start_file(*name, SimpleFileOptions::default()).unwrap();
+        archive.write_all(content.as_bytes()).unwrap();
+    }
+    let bytes = archive.finish().unwrap().into_inner();
+    let zip = fixture.folder.join("code.zip");
+    fs::write(&zip, &bytes).unwrap();
+    let sha256 = hex::encode(Sha256::digest(&bytes));
+    let published = fixture.worker.publish(&sha256, zip, fixture.interpreter.runtime);
+    tokio::runtime::Handle::current().block_on(published).unwrap();
+    sha256
 }
 
 /// A program in the package that stands for an interpreter that was taken over. It answers with `say`.
@@ -217,4 +233,153 @@ fn a_compiler_that_is_none_is_told_of(fixture: &Fixture) {
     assert_eq!(said, "");
     let error = done.unwrap_err().to_string();
     assert!(error.contains("No such file"), "{error}");
+}
+
+/// A function of one file, whose `handler` is called.
+fn function(fixture: &Fixture, source: &str) -> Arc<FunctionConfiguration> {
+    let sha256 = publish(fixture, &[("app.py", source)]);
+    Arc::new(FunctionConfiguration {
+        arn: "arn:aws:lambda:us-east-1:000000000000:function:test".parse().unwrap(),
+        runtime: fixture.interpreter.runtime,
+        handler: "app.handler".to_owned(),
+        role: "arn:aws:iam::000000000000:role/test".to_owned(),
+        description: String::new(),
+        timeout_s: 2,
+        memory_mb: 128,
+        ephemeral_storage_mb: 512,
+        environment: Default::default(),
+        architecture: "x86_64".to_owned(),
+        tags: Default::default(),
+        logging: LoggingConfig {
+            format: "Text".to_owned(),
+            application_level: None,
+            system_level: None,
+            group: "/aws/lambda/test".to_owned(),
+        },
+        code: CodeReference { sha256, size_bytes: 0 },
+        revision_id: "1".to_owned(),
+        last_modified: Timestamp::now(),
+        state: State::Active,
+        last_update: LastUpdate::Successful,
+        other: Default::default(),
+    })
+}
+
+/// Keeps what the function writes.
+#[derive(Default)]
+struct Log(Mutex<String>);
+
+impl LogSink for Log {
+    fn lines(&self, _: &str, lines: Vec<LogLine>) {
+        self.0.lock().unwrap().extend(lines.into_iter().map(|line| line.text + "\n"));
+    }
+}
+
+impl Log {
+    fn has(&self, text: &str) -> bool {
+        self.0.lock().unwrap().contains(text)
+    }
+}
+
+fn call(function: &Arc<FunctionConfiguration>, event: &str, logs: &Arc<Log>) -> Call {
+    let invocation = Invocation {
+        request_id: RequestId::random(),
+        function: function.arn.qualified(Qualifier::Latest),
+        received_at: Timestamp::now(),
+        payload: event.to_owned().into(),
+        client_context: None,
+        trace_header: None,
+        tenant_id: None,
+    };
+    Call {
+        function: function.clone(),
+        invocation: Arc::new(invocation),
+        attempt: 1,
+        want_log_tail: false,
+        early: None,
+        logs: logs.clone(),
+    }
+}
+
+/// Waits until something holds, for as long as a busy machine may need.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Cgroups of instances of this worker.
+fn instances(fixture: &Fixture) -> Vec<String> {
+    let folder = format!("dayfly-{}", fixture.server_id);
+    let mounts = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].map(|mount| Path::new(mount).join(&folder));
+    let Some(folder) = mounts.iter().find(|folder| folder.is_dir()) else { return Vec::new() };
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("instance-")).collect()
+}
+
+fn a_call_that_is_dropped_leaves_nothing(fixture: &Fixture) {
+    let source = "import time\ndef handler(event, context):\n    print('begun', flush=True)\n    time.sleep(event)\n";
+    let function = function(fixture, source);
+    let (worker, log) = (fixture.worker.clone(), Arc::new(Log::default()));
+    tokio::runtime::Handle::current().block_on(async {
+        let running = tokio::spawn({
+            let (worker, call) = (worker.clone(), call(&function, "1000", &log));
+            async move { worker.call(call).await }
+        });
+        until("the call runs", || log.has("begun")).await;
+        assert!(!instances(fixture).is_empty());
+        running.abort();
+        assert!(running.await.unwrap_err().is_cancelled());
+        worker.retire(&function.revision_id);
+        until("its instance and the spares are gone", || instances(fixture).is_empty()).await;
+    });
+}
+
+fn who_waits_for_a_version_that_is_retired_is_served(fixture: &Fixture) {
+    let source = "import time\ntime.sleep(0.5)\ndef handler(event, context):\n    return event\n";
+    let function = function(fixture, source);
+    let (worker, log) = (fixture.worker.clone(), Arc::new(Log::default()));
+    tokio::runtime::Handle::current().block_on(async {
+        let waiting = worker.call(call(&function, "7", &log));
+        let retire = async {
+            until("init has begun", || log.has("INIT_START")).await;
+            worker.retire(&function.revision_id);
+        };
+        let both = async { tokio::join!(waiting, retire) };
+        let (outcome, ()) = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
+        assert_eq!(outcome.unwrap().result.unwrap(), "7");
+    });
+}
+
+fn an_init_that_leaves_a_babbler_holds_up_nothing(fixture: &Fixture) {
+    let source = "import os\nif not os.fork():\n    while True:\n        os.write(1, b'x' * 65536)\nos._exit(3)\n";
+    let function = function(fixture, source);
+    let (worker, log) = (fixture.worker.clone(), Arc::new(Log::default()));
+    tokio::runtime::Handle::current().block_on(async {
+        let call = worker.call(call(&function, "{}", &log));
+        let outcome = tokio::time::timeout(Duration::from_secs(30), call).await.unwrap().unwrap();
+        assert_eq!(outcome.result.unwrap_err().error_type, "Runtime.ExitError");
+    });
+}
+
+fn a_burst_of_calls_that_time_out_costs_only_them(fixture: &Fixture) {
+    let source = "import time\ndef handler(event, context):\n    time.sleep(event)\n    return event\n";
+    let function = function(fixture, source);
+    let (worker, log) = (fixture.worker.clone(), Arc::new(Log::default()));
+    tokio::runtime::Handle::current().block_on(async {
+        let call = |event: &str| {
+            let (worker, call) = (worker.clone(), call(&function, event, &log));
+            async move { worker.call(call).await }
+        };
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            calls.spawn(call("1000"));
+        }
+        while let Some(outcome) = calls.join_next().await {
+            assert_eq!(outcome.unwrap().unwrap().result.unwrap_err().error_type, "Sandbox.Timedout");
+        }
+        assert_eq!(call("0").await.unwrap().result.unwrap(), "0");
+    });
 }

@@ -50,6 +50,7 @@ impl Version {
             ordered: HashMap::new(),
             endpoint: None,
             running: HashMap::new(),
+            to_kill: VecDeque::new(),
         };
         if self.one_use.is_none() {
             let memory_bytes = u64::from(function.memory_mb) << 20;
@@ -127,7 +128,7 @@ impl Version {
         let killed = live.zygote_cgroup.as_ref().is_some_and(|cgroup| cgroup.out_of_memory_kills() > 0);
         let Zygote::Booting { error, .. } = &mut live.zygote else {
             // A zygote that had served: the next call boots another.
-            return self.end_live();
+            return self.give_up_live();
         };
         let (error_type, body, status) = match error.take() {
             Some(body) => (instance::error_type_of(&body), body, UsageStatus::InitError),

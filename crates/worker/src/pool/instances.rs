@@ -1,15 +1,19 @@
 //! Instances of a version: ordering as many as are wanted, and what becomes of each.
 
 use super::{
-    BOOTING_MAX, Command, FAILURES_MAX, INSTANCE_BYTES_MIN, InitError, ORDERED_MAX, Ordered, Refusal, SPARES_IDLE,
-    SPARES_MAX, Spare, Version, Zygote, cpu_millis,
+    BOOTING_MAX, CLONE_BYTES, CLONES_PER_STEP, Command, FAILURES_MAX, INSTANCE_BYTES_MIN, InitError, ORDERED_MAX,
+    Ordered, Refusal, SPARES_IDLE, SPARES_MAX, Spare, Version, Zygote, cpu_millis,
 };
 use crate::{
     instance::{self, Answer},
     log_pipe::LogPipe,
     report,
 };
-use dayfly_sandbox::{Order, cgroup::CgroupLimits, protocol::Exit};
+use dayfly_sandbox::{
+    Control, Order,
+    cgroup::{Cgroup, CgroupLimits},
+    protocol::Exit,
+};
 use dayfly_types::{Limits, LogLine, UsageStatus};
 use std::{
     io,
@@ -26,9 +30,6 @@ impl Version {
     /// Keeps as many instances coming as there are calls waiting and spares wanted.
     pub(super) fn order_more(&mut self) {
         self.waiting.retain(|waiting| !waiting.reply.is_closed());
-        if self.retired {
-            return;
-        }
         if self.live.is_none() {
             let Some(first) = self.waiting.front() else { return };
             let logs = first.logs.clone();
@@ -43,22 +44,25 @@ impl Version {
             if !able || live.ordered.len() >= at_once || live.spares.len() + live.ordered.len() >= wanted {
                 return;
             }
-            if let Err(error) = self.order_one(one_use) {
-                self.failed(&error.to_string());
-                return;
+            match self.order_one(one_use) {
+                Ok(()) => {}
+                // The launcher is behind: again at the next turn.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => return self.failed(&error.to_string()),
             }
         }
     }
 
     fn spares_wanted(&self) -> usize {
-        if self.last_used.elapsed() > SPARES_IDLE {
+        // Who waited already when the version was retired is still served.
+        if self.retired || self.last_used.elapsed() > SPARES_IDLE {
             return 0;
         }
         let most = if self.one_use.is_some() { BOOTING_MAX * 2 } else { SPARES_MAX };
         ((self.rate * self.lead_s * 2.0).ceil() as usize + 1).min(most)
     }
 
-    fn order_one(&mut self, one_use: bool) -> Result<(), Box<dyn std::error::Error>> {
+    fn order_one(&mut self, one_use: bool) -> io::Result<()> {
         let number = self.shared.next_number();
         let function = &self.recipe.function;
         let Some(live) = &mut self.live else { return Ok(()) };
@@ -70,24 +74,32 @@ impl Version {
             processes: self.shared.options.limits.processes,
             counted: one_use,
         };
+        if let Some(zygote) = &live.zygote_cgroup {
+            let steps = (live.running.len() as u64 / CLONES_PER_STEP) + 1;
+            let clones_bytes = steps * CLONES_PER_STEP * CLONE_BYTES;
+            zygote.set_memory((u64::from(function.memory_mb) << 20) + clones_bytes).map_err(io::Error::other)?;
+        }
         let cgroup = match self.free_cgroups.pop() {
             Some(cgroup) => {
                 if cgroup.set_memory(limits.memory_bytes).is_err() {
                     self.shared.bury(cgroup);
-                    return Err("a cgroup could not be used again".into());
+                    return Err(io::Error::other("a cgroup could not be used again"));
                 }
                 cgroup
             }
-            None => self.shared.cgroups.create(&format!("instance-{number}"), &limits)?,
+            None => self.shared.cgroups.create(&format!("instance-{number}"), &limits).map_err(io::Error::other)?,
         };
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        let (log, log_writer) = io::pipe()?;
-        let descriptors: Vec<_> = [theirs.as_fd(), log_writer.as_fd()].into_iter().chain(cgroup.entrances()).collect();
         let order = if one_use { Order::BootInstance { instance: number } } else { Order::Clone { instance: number } };
-        live.control.get_ref().order(&order, &descriptors)?;
+        let (socket, log) = match send_order(live.control.get_ref(), &order, &cgroup) {
+            Ok(ends) => ends,
+            Err(error) => {
+                self.shared.bury(cgroup);
+                return Err(error);
+            }
+        };
         let (ended, exit) = oneshot::channel();
         live.running.insert(number, ended);
-        let ordered = Ordered { at: Instant::now(), socket: ours, log: log.into(), cgroup, exit };
+        let ordered = Ordered { at: Instant::now(), socket, log, cgroup, exit };
         live.ordered.insert(number, ordered);
         Ok(())
     }
@@ -104,7 +116,11 @@ impl Version {
             .and_then(|()| Ok((UnixStream::from_std(socket)?, pipe::Receiver::from_owned_fd(log)?)));
         let (socket, log) = match wrapped {
             Ok(wrapped) => wrapped,
-            Err(error) => return self.failed(&error.to_string()),
+            Err(error) => {
+                self.kill(number);
+                self.shared.bury(cgroup);
+                return self.failed(&error.to_string());
+            }
         };
         self.failures = 0;
         let restore_us = at.elapsed().as_micros() as u64;
@@ -124,15 +140,19 @@ impl Version {
 
     /// A one-use instance has been started: somebody waits for its init, reading what it says meanwhile.
     fn await_init(&mut self, number: u64) {
-        let Some(ordered) = self.live.as_mut().and_then(|live| live.ordered.get_mut(&number)) else { return };
+        let Some(ordered) = self.live.as_ref().and_then(|live| live.ordered.get(&number)) else { return };
         let (socket, log) = match (ordered.socket.try_clone(), ordered.log.try_clone()) {
             (Ok(socket), Ok(log)) => (socket, log),
-            _ => return self.failed("out of file descriptors"),
+            _ => {
+                let cgroup = self.live.as_mut().and_then(|live| live.ordered.remove(&number)).map(|it| it.cgroup);
+                self.kill(number);
+                cgroup.into_iter().for_each(|cgroup| self.shared.bury(cgroup));
+                return self.failed("out of file descriptors");
+            }
         };
         let limits = self.shared.options.limits.clone();
         let commands = self.handle.commands.clone();
-        let allowed =
-            Duration::from_millis(limits.init_ms).max(Duration::from_secs(self.recipe.function.timeout_s.into()));
+        let allowed = self.one_use_init_max();
         let at = ordered.at;
         tokio::spawn(async move {
             let booted = match timeout(allowed, one_use_init(socket, log, &limits)).await {
@@ -168,7 +188,7 @@ impl Version {
             }
             Err(InitError { error_type, body, lines }) => {
                 let (stream, init_us) = (live.stream.clone(), ordered.at.elapsed().as_micros() as u64);
-                self.handle.kill(number);
+                self.kill(number);
                 self.shared.bury(ordered.cgroup);
                 if let Some(waiting) = self.waiting.pop_front() {
                     waiting.logs.lines(&stream, lines);
@@ -176,6 +196,9 @@ impl Version {
                         if error_type == "Sandbox.Timedout" { UsageStatus::Timeout } else { UsageStatus::InitError };
                     let refusal = Refusal::Init { error_type, body, init_us, status, pays: true, stream };
                     let _ = waiting.reply.send(Err(refusal));
+                } else {
+                    // Not for ever: nobody hears of it.
+                    self.failed("init failed ahead of demand");
                 }
             }
         }
@@ -210,10 +233,29 @@ impl Version {
         self.failures += 1;
         if self.failures >= FAILURES_MAX {
             self.failures = 0;
-            self.end_live();
             self.refuse_all(|_| Refusal::Internal(reason.to_owned()));
+            self.give_up_live();
         }
     }
+
+    /// Longest init of an instance that is not a clone.
+    pub(super) fn one_use_init_max(&self) -> Duration {
+        let init = Duration::from_millis(self.shared.options.limits.init_ms);
+        init.max(Duration::from_secs(self.recipe.function.timeout_s.into()))
+    }
+}
+
+/// Orders an instance in this cgroup, and gives our ends of its call socket and its output.
+fn send_order(
+    control: &Control,
+    order: &Order,
+    cgroup: &Cgroup,
+) -> io::Result<(std::os::unix::net::UnixStream, OwnedFd)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    let (log, log_writer) = io::pipe()?;
+    let descriptors: Vec<_> = [theirs.as_fd(), log_writer.as_fd()].into_iter().chain(cgroup.entrances()).collect();
+    control.order(order, &descriptors)?;
+    Ok((ours, log.into()))
 }
 
 async fn one_use_init(

@@ -35,15 +35,21 @@ const ORDERED_MAX: usize = 16;
 const BOOTING_MAX: usize = 4;
 /// A version whose instances fail to come up this often in a row gives its callers an error.
 const FAILURES_MAX: u32 = 3;
+/// How long an instance may take to be prepared; then its launcher is given up. It gives up a zygote long before.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// A zygote older than this is replaced: its credentials would run out.
 const ZYGOTE_AGE_MAX: Duration = Duration::from_secs(6 * 3600);
 /// The least memory that an instance gets beyond what it shares with its zygote.
 const INSTANCE_BYTES_MIN: u64 = 8 << 20;
+/// What a clone costs its zygote's cgroup: page tables, and what it touches before it is moved to its own.
+const CLONE_BYTES: u64 = 2 << 20;
+/// A zygote's memory limit grows by the cost of so many clones at once, so that few calls pay for a change.
+const CLONES_PER_STEP: u64 = 64;
 
 /// An instance, ready for one call.
 pub struct Taken {
-    /// The pool's number of it.
-    pub number: u64,
+    /// Its cgroup, and the duty to end it.
+    pub lease: Lease,
     /// Its id: 32 random hexadecimal digits.
     pub id: String,
     /// Where the event goes and the answer comes from.
@@ -52,12 +58,8 @@ pub struct Taken {
     pub log: LogPipe,
     /// Lines from before the call: its own init's, when it is not a clone.
     pub log_head: Vec<LogLine>,
-    /// Its limits and accounts.
-    pub cgroup: Cgroup,
     /// Resolves when it has ended; fails when its launcher has.
     pub exit: oneshot::Receiver<Exit>,
-    /// Its version.
-    pub version: VersionHandle,
     /// Log stream of its lines.
     pub stream: Arc<str>,
     /// Time of the init that this call waited for.
@@ -66,6 +68,51 @@ pub struct Taken {
     pub restore_us: Option<u64>,
     /// Memory that it shares with its zygote.
     pub resident_bytes: u64,
+}
+
+/// An instance that somebody answers for. When it is dropped before `done`, since its call was, the instance is killed.
+pub struct Lease {
+    number: u64,
+    version: VersionHandle,
+    /// There until `done` or the drop.
+    cgroup: Option<Cgroup>,
+}
+
+impl Lease {
+    /// The instance's limits and accounts.
+    pub fn cgroup(&self) -> &Cgroup {
+        match &self.cgroup {
+            Some(cgroup) => cgroup,
+            None => unreachable!("`done` takes the lease along with its cgroup"),
+        }
+    }
+
+    /// The pool's number of the instance.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The instance's version.
+    pub fn version(&self) -> &VersionHandle {
+        &self.version
+    }
+
+    /// The instance has ended, or its launcher was given up: its cgroup may be used again.
+    pub fn done(mut self) {
+        if let Some(cgroup) = self.cgroup.take() {
+            self.version.give_back(Command::Done(cgroup));
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(cgroup) = self.cgroup.take() {
+            // What was killed but has no CPU time left could not end.
+            cgroup.hurry();
+            self.version.give_back(Command::Abandoned(self.number, cgroup));
+        }
+    }
 }
 
 /// Why there is no instance.
@@ -83,6 +130,7 @@ enum Command {
     Take { reply: oneshot::Sender<Result<Taken, Refusal>>, logs: Arc<dyn LogSink>, asked: Instant },
     Kill(u64),
     Done(Cgroup),
+    Abandoned(u64, Cgroup),
     Booted { number: u64, booted: Result<(UnixStream, LogPipe, Vec<LogLine>, u64), InitError> },
     Retire,
     EvictIfIdle,
@@ -99,7 +147,7 @@ struct InitError {
 #[derive(Clone)]
 pub struct VersionHandle {
     commands: mpsc::UnboundedSender<Command>,
-    limits: Arc<Limits>,
+    shared: Arc<Shared>,
 }
 
 impl VersionHandle {
@@ -117,10 +165,12 @@ impl VersionHandle {
         let _ = self.commands.send(Command::Kill(number));
     }
 
-    /// Gives the cgroup of an instance that has ended back.
-    pub fn done(&self, _number: u64, cgroup: Cgroup) {
-        if let Err(mpsc::error::SendError(Command::Done(cgroup))) = self.commands.send(Command::Done(cgroup)) {
-            cgroup.remove();
+    fn give_back(&self, command: Command) {
+        // When the actor has ended, its launcher has been ended too, and the instance with it.
+        if let Err(mpsc::error::SendError(Command::Done(cgroup) | Command::Abandoned(_, cgroup))) =
+            self.commands.send(command)
+        {
+            self.shared.bury(cgroup);
         }
     }
 
@@ -139,9 +189,9 @@ impl VersionHandle {
         let _ = self.commands.send(Command::EvictIfIdle);
     }
 
-    /// Whether the actor has ended.
-    pub fn ended(&self) -> bool {
-        self.commands.is_closed()
+    /// Whether both speak to the same actor.
+    pub fn is(&self, other: &Self) -> bool {
+        self.commands.same_channel(&other.commands)
     }
 
     /// Resolves when the actor has ended and left nothing behind.
@@ -151,7 +201,7 @@ impl VersionHandle {
 
     /// The worker's limits.
     pub fn limits(&self) -> &Limits {
-        &self.limits
+        &self.shared.options.limits
     }
 }
 
@@ -169,7 +219,7 @@ pub struct Recipe {
 pub fn start(shared: Arc<Shared>, recipe: Recipe) -> VersionHandle {
     // Bounded by the calls admitted above: each has at most one command under way.
     let (sender, commands) = mpsc::unbounded_channel();
-    let handle = VersionHandle { commands: sender.clone(), limits: Arc::new(shared.options.limits.clone()) };
+    let handle = VersionHandle { commands: sender.clone(), shared: shared.clone() };
     let version = Version {
         shared,
         recipe,
@@ -237,6 +287,8 @@ struct Live {
     endpoint: Option<crate::EndpointGuard>,
     /// Who wants to know of an instance's end.
     running: HashMap<u64, oneshot::Sender<Exit>>,
+    /// Instances to be killed, of which the launcher has not been told yet.
+    to_kill: VecDeque<u64>,
 }
 
 enum Zygote {
@@ -282,16 +334,18 @@ impl Version {
                 },
                 () = sleep_until(next) => self.tick(),
             }
+            self.send_kills();
             self.order_more();
             if self.retired && !self.in_use() {
                 break;
             }
         }
-        commands.close();
+        // In this order: who waits for the actor's end also waits for the clean-up that this begins.
         self.end_live();
+        commands.close();
         while let Some(command) = commands.recv().await {
             match command {
-                Command::Done(cgroup) => self.free_cgroups.push(cgroup),
+                Command::Done(cgroup) | Command::Abandoned(_, cgroup) => self.free_cgroups.push(cgroup),
                 Command::Take { reply, .. } => drop(reply.send(Err(Refusal::Retired))),
                 _ => {}
             }
@@ -313,13 +367,17 @@ impl Version {
                 self.waiting.push_back(Waiting { reply, logs, asked });
                 self.give_out();
             }
-            Command::Kill(number) => self.order(&Order::Kill { instance: number }, &[]),
+            Command::Kill(number) => self.kill(number),
             Command::Done(cgroup) => {
                 if cgroup.recycle() && self.free_cgroups.len() < SPARES_MAX {
                     self.free_cgroups.push(cgroup);
                 } else {
                     self.shared.bury(cgroup);
                 }
+            }
+            Command::Abandoned(number, cgroup) => {
+                self.kill(number);
+                self.shared.bury(cgroup);
             }
             Command::Booted { number, booted } => self.booted(number, booted),
             Command::Retire => {
@@ -331,45 +389,38 @@ impl Version {
                     self.end_live();
                 }
             }
-            Command::GiveUp => self.end_live(),
+            Command::GiveUp => {
+                self.end_live();
+                if self.retired {
+                    self.refuse_all(|_| Refusal::Retired);
+                }
+            }
         }
     }
 
     /// Hands spares to those who wait.
     fn give_out(&mut self) {
+        self.waiting.retain(|waiting| !waiting.reply.is_closed());
         let Some(live) = &mut self.live else { return };
         while !self.waiting.is_empty() {
             let Some(spare) = live.spares.pop_front() else { return };
             let Some(waiting) = self.waiting.pop_front() else { return };
             let waited_us = waiting.asked.elapsed().as_micros() as u64;
             let taken = Taken {
-                number: spare.number,
+                lease: Lease { number: spare.number, version: self.handle.clone(), cgroup: Some(spare.cgroup) },
                 id: uuid::Uuid::new_v4().simple().to_string(),
                 socket: spare.socket,
                 log: spare.log,
                 log_head: spare.log_head,
-                cgroup: spare.cgroup,
                 exit: spare.exit,
-                version: self.handle.clone(),
                 stream: live.stream.clone(),
                 init_us: live.init_us.take().or(spare.init_us),
                 // A spare that was there costs its call nothing.
                 restore_us: (waited_us > spare.restore_us / 2 && spare.restore_us > 0).then_some(spare.restore_us),
                 resident_bytes: live.resident_bytes,
             };
-            if let Err(Ok(taken)) = waiting.reply.send(Ok(taken)) {
-                // The caller went away; the instance is as fresh as before.
-                live.spares.push_front(Spare {
-                    number: taken.number,
-                    socket: taken.socket,
-                    log: taken.log,
-                    log_head: taken.log_head,
-                    cgroup: taken.cgroup,
-                    exit: taken.exit,
-                    restore_us: taken.restore_us.unwrap_or(0),
-                    init_us: taken.init_us,
-                });
-            }
+            // A caller that goes away just now drops the lease.
+            let _ = waiting.reply.send(Ok(taken));
         }
     }
 
@@ -444,32 +495,64 @@ impl Version {
         let Some(live) = &mut self.live else { return };
         let spares: Vec<Spare> = live.spares.drain(..).collect();
         for spare in spares {
-            self.order(&Order::Kill { instance: spare.number }, &[]);
+            self.kill(spare.number);
             self.shared.bury(spare.cgroup);
         }
     }
 
-    fn order(&mut self, order: &Order, descriptors: &[std::os::fd::BorrowedFd<'_>]) {
-        let Some(live) = &self.live else { return };
-        if let Err(error) = live.control.get_ref().order(order, descriptors) {
-            self.lost(&format!("the launcher does not take orders: {error}"));
+    /// Lets the sandbox go for a new one. Calls that run in it go on: then this actor serves nobody else, and the next
+    /// call makes a successor.
+    fn give_up_live(&mut self) {
+        if self.runs_calls() {
+            self.retired = true;
+            self.refuse_all(|_| Refusal::Retired);
+            self.drop_spares();
+        } else {
+            self.end_live();
+        }
+    }
+
+    /// Has an instance killed: at once, or when the launcher has caught up.
+    fn kill(&mut self, number: u64) {
+        let Some(live) = &mut self.live else { return };
+        live.to_kill.push_back(number);
+        self.send_kills();
+    }
+
+    fn send_kills(&mut self) {
+        while let Some(live) = &mut self.live
+            && let Some(instance) = live.to_kill.pop_front()
+        {
+            match live.control.get_ref().order(&Order::Kill { instance }, &[]) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return live.to_kill.push_front(instance),
+                Err(error) => return self.lost(&format!("the launcher does not take orders: {error}")),
+            }
         }
     }
 
     /// Whether a call runs or waits.
     fn in_use(&self) -> bool {
-        let running = self
-            .live
-            .as_ref()
-            .map_or(0, |live| live.running.len().saturating_sub(live.spares.len() + live.ordered.len()));
-        running > 0 || !self.waiting.is_empty()
+        self.runs_calls() || !self.waiting.is_empty()
+    }
+
+    /// Whether there are instances that are neither spares nor still to come.
+    fn runs_calls(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.running.len() > live.spares.len() + live.ordered.len())
+    }
+
+    /// Whether the launcher has not made, or told of, an instance for too long.
+    fn is_silent(&self) -> bool {
+        let init = if self.one_use.is_some() { self.one_use_init_max() } else { Duration::ZERO };
+        self.live.as_ref().is_some_and(|live| live.ordered.values().any(|it| it.at.elapsed() > SILENCE_MAX + init))
     }
 
     fn next_deadline(&self) -> Instant {
         let Some(live) = &self.live else {
             return Instant::now() + Duration::from_secs(3600);
         };
-        let next = if self.last_used.elapsed() <= SPARES_IDLE + TICK {
+        let owed = !live.ordered.is_empty() || !live.to_kill.is_empty() || !self.waiting.is_empty();
+        let next = if owed || self.last_used.elapsed() <= SPARES_IDLE + TICK {
             Instant::now() + TICK
         } else {
             self.last_used + self.shared.options.zygote_idle
@@ -491,7 +574,11 @@ impl Version {
             return self.init_timed_out();
         }
         let too_old = live.started.elapsed() > ZYGOTE_AGE_MAX;
-        if (idle >= self.shared.options.zygote_idle || too_old) && !self.in_use() {
+        if self.is_silent() {
+            self.lost("the launcher is silent");
+        } else if too_old && !self.retired {
+            self.give_up_live();
+        } else if idle >= self.shared.options.zygote_idle && !self.in_use() {
             self.end_live();
         } else if idle > SPARES_IDLE {
             self.drop_spares();
