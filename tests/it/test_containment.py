@@ -94,7 +94,7 @@ def with_marker(marker):
     return found
 
 
-def test_dev_has_what_the_issue_lists_and_no_more(server, at_init):
+def test_dev_has_what_programs_need_and_no_more(server, at_init):
     for when, found in both(server, at_init, "devices"):
         links = {"fd": "link", "stdin": "link", "stdout": "link", "stderr": "link"}
         nodes = {name: "char" for name in ("null", "zero", "full", "random", "urandom")}
