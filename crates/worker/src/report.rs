@@ -134,4 +134,79 @@ mod tests {
         assert!(ended(id, "Runtime.ExitError", None, Some(9)).0.contains("signal: killed"));
         assert!(ended(id, "Runtime.ExitError", Some(0), None).0.contains("without providing a reason"));
     }
+
+    fn usage() -> Usage {
+        Usage {
+            request_id: RequestId(uuid::Uuid::nil()),
+            function: "arn:aws:lambda:us-east-1:000000000000:function:f".parse().unwrap(),
+            instance_id: "0".to_owned(),
+            log_stream: "stream".to_owned(),
+            attempt: 1,
+            started_at: dayfly_types::Timestamp::UNIX_EPOCH,
+            duration_us: 12_345,
+            billed_ms: 13,
+            memory_mb: 128,
+            memory_peak_bytes: (40 << 20) + 1,
+            cpu_us: 0,
+            init_us: None,
+            restore_us: None,
+            ephemeral_storage_mb: 512,
+            status: UsageStatus::Success,
+            tags: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_report_is_lambdas_line_with_the_records_figures() {
+        let common = "REPORT RequestId: 00000000-0000-0000-0000-000000000000\tDuration: 12.35 ms\tBilled Duration: 13 ms\t\
+                      Memory Size: 128 MB\tMax Memory Used: 41 MB\t";
+        assert_eq!(report(&usage()), common);
+        let cold = Usage { init_us: Some(201_500), ..usage() };
+        assert_eq!(report(&cold), format!("{common}Init Duration: 201.50 ms\t"));
+        let cloned = Usage { restore_us: Some(900), ..usage() };
+        let restored = "Restore Duration: 0.90 ms\tBilled Restore Duration: 0 ms\t";
+        assert_eq!(report(&cloned), format!("{common}{restored}"));
+        for (status, end) in [
+            (UsageStatus::Error, ""),
+            (UsageStatus::Timeout, "Status: timeout\t"),
+            (UsageStatus::OutOfMemory, "Status: error\tError Type: Runtime.OutOfMemory\t"),
+            (UsageStatus::Exit, "Status: error\tError Type: Runtime.ExitError\t"),
+            (UsageStatus::InitError, "Status: error\tError Type: Runtime.InitError\t"),
+        ] {
+            assert_eq!(report(&Usage { status, ..usage() }), format!("{common}{end}"));
+        }
+    }
+
+    #[test]
+    fn the_bill_is_the_ceiling_of_what_is_printed() {
+        for us in (0..20_000).chain([u64::MAX / 2]) {
+            let printed: f64 = millis(us).parse().unwrap();
+            assert_eq!(billed_ms(us) as f64, printed.ceil().max(1.0), "{us}");
+        }
+    }
+
+    #[test]
+    fn an_init_error_gets_the_calls_id_and_nonsense_becomes_an_error() {
+        let id = RequestId(uuid::Uuid::nil());
+        let told = |body: &str| -> serde_json::Value {
+            serde_json::from_slice(&with_request_id(body.as_bytes(), id)).unwrap()
+        };
+        let own =
+            told(r#"{"errorType": "ImportError", "errorMessage": "no", "requestId": "forged", "stackTrace": []}"#);
+        assert_eq!(own["requestId"], id.to_string());
+        assert_eq!(own["errorType"], "ImportError");
+        for nonsense in ["", "[]", "\"text\"", "{\"errorType\": ", "\u{0}"] {
+            assert_eq!(told(nonsense)["errorType"], "Runtime.Unknown", "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_signal_comes_before_a_status_and_unknown_ones_have_their_number() {
+        let id = RequestId::random();
+        let text = |code, signal| ended(id, "Runtime.ExitError", code, signal).1;
+        assert!(text(Some(1), Some(11)).contains("signal: segmentation fault"));
+        assert!(text(None, Some(64)).contains("signal: signal 64"));
+        assert!(text(None, None).contains("without providing a reason"));
+        assert!(text(Some(1), None).ends_with("\nRuntime.ExitError"));
+    }
 }

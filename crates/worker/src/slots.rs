@@ -45,3 +45,52 @@ impl Slots {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::task::yield_now;
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_given_in_the_order_of_asking_and_comes_back() {
+        let slots = Slots::new(1024);
+        let first = slots.take(768).await.unwrap();
+        let large = tokio::spawn({
+            let slots = slots.clone();
+            async move { slots.take(512).await }
+        });
+        yield_now().await;
+        let small = tokio::spawn({
+            let slots = slots.clone();
+            async move { slots.take(128).await }
+        });
+        yield_now().await;
+        // There is room for the small one, but it does not overtake: large ones would wait for ever.
+        assert!(!large.is_finished() && !small.is_finished());
+        drop(first);
+        let (large, small) = (large.await.unwrap().unwrap(), small.await.unwrap().unwrap());
+        assert_eq!(slots.megabytes.available_permits(), 1024 - 512 - 128);
+        drop((large, small));
+        assert_eq!(slots.megabytes.available_permits(), 1024);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_too_long_is_throttled_and_who_leaves_leaves_nothing() {
+        let slots = Slots::new(256);
+        let held = slots.take(256).await.unwrap();
+        let error = slots.take(1).await.unwrap_err();
+        assert!(matches!(error, InvokeError::Throttled { .. }), "{error:?}");
+        tokio::time::timeout(Duration::from_secs(1), slots.take(200)).await.unwrap_err();
+        drop(held);
+        assert_eq!(slots.megabytes.available_permits(), 256);
+    }
+
+    #[tokio::test]
+    async fn a_function_larger_than_the_machine_runs_alone() {
+        let slots = Slots::new(512);
+        let all = slots.take(10_240).await.unwrap();
+        assert_eq!(slots.megabytes.available_permits(), 0);
+        drop(all);
+        assert!(Slots::of_machine().capacity_mb > 0);
+    }
+}
