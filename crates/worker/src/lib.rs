@@ -62,9 +62,35 @@ pub struct Handle {
     slots: slots::Slots,
     interpreters: Arc<Vec<interpreters::Interpreter>>,
     code: code::Cache,
-    /// Actors by revision id.
-    versions: Arc<Mutex<HashMap<String, pool::VersionHandle>>>,
+    versions: Arc<Mutex<Versions>>,
     draining: Arc<AtomicBool>,
+}
+
+/// The actors of function versions.
+#[derive(Default)]
+struct Versions {
+    /// Those that take calls, by revision id.
+    current: HashMap<String, pool::VersionHandle>,
+    /// Those that only finish what they have begun.
+    leaving: Vec<pool::VersionHandle>,
+}
+
+impl Versions {
+    /// Takes an actor out of service, if `which` is true of the one that there is.
+    fn dismiss(&mut self, revision_id: &str, which: impl Fn(&pool::VersionHandle) -> bool) {
+        if self.current.get(revision_id).is_some_and(which)
+            && let Some(version) = self.current.remove(revision_id)
+        {
+            version.retire();
+            self.leaving.push(version);
+        }
+    }
+
+    /// Forgets actors that have ended.
+    fn tidy(&mut self) {
+        self.current.retain(|_, version| !version.ended());
+        self.leaving.retain(|version| !version.ended());
+    }
 }
 
 /// What all versions share.
@@ -178,7 +204,10 @@ impl Handle {
                 }
                 Err(pool::Refusal::Internal(reason)) => return Err(InvokeError::Internal(reason)),
                 Err(pool::Refusal::Retired) if last => {}
-                Err(pool::Refusal::Retired) => self.forget(&call.function.revision_id, &version),
+                // Room for a successor.
+                Err(pool::Refusal::Retired) => {
+                    self.versions().dismiss(&call.function.revision_id, |current| current.is(&version));
+                }
             }
         }
         Err(InvokeError::ShuttingDown)
@@ -187,15 +216,14 @@ impl Handle {
     /// Ends zygotes and spares of a function version that will not be called again (updated or deleted);
     /// calls in flight finish. `revision_id` is the configuration's.
     pub fn retire(&self, revision_id: &str) {
-        if let Some(version) = self.versions().remove(revision_id) {
-            version.retire();
-        }
+        self.versions().dismiss(revision_id, |_| true);
     }
 
     /// No new calls; waits for the running ones until `deadline` has passed, kills the rest, and leaves nothing behind.
     pub async fn drain(&self, deadline: Duration) {
         self.draining.store(true, Ordering::Relaxed);
-        let versions: Vec<_> = self.versions().drain().map(|(_, version)| version).collect();
+        let Versions { current, leaving } = std::mem::take(&mut *self.versions());
+        let versions: Vec<_> = current.into_values().chain(leaving).collect();
         for version in &versions {
             version.retire();
         }
@@ -215,16 +243,8 @@ impl Handle {
         self.interpreters.iter().find(|interpreter| interpreter.runtime == runtime)
     }
 
-    fn versions(&self) -> std::sync::MutexGuard<'_, HashMap<String, pool::VersionHandle>> {
+    fn versions(&self) -> std::sync::MutexGuard<'_, Versions> {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes room for a successor of an actor that takes no more calls.
-    fn forget(&self, revision_id: &str, retired: &pool::VersionHandle) {
-        let mut versions = self.versions();
-        if versions.get(revision_id).is_some_and(|version| version.is(retired)) {
-            versions.remove(revision_id);
-        }
     }
 
     fn version(&self, function: &Arc<FunctionConfiguration>) -> Result<pool::VersionHandle, InvokeError> {
@@ -233,7 +253,7 @@ impl Handle {
         if self.draining.load(Ordering::Relaxed) {
             return Err(InvokeError::ShuttingDown);
         }
-        if let Some(version) = versions.get(&function.revision_id) {
+        if let Some(version) = versions.current.get(&function.revision_id) {
             return Ok(version.clone());
         }
         let interpreter = self.interpreter(function.runtime).cloned().ok_or_else(|| {
@@ -245,7 +265,7 @@ impl Handle {
             .ok_or_else(|| InvokeError::NotReady("its code is not unpacked here".to_owned()))?;
         let recipe = pool::Recipe { function: function.clone(), interpreter, code };
         let version = pool::start(self.shared.clone(), recipe);
-        versions.insert(function.revision_id.clone(), version.clone());
+        versions.current.insert(function.revision_id.clone(), version.clone());
         Ok(version)
     }
 }
@@ -300,14 +320,15 @@ fn init_failure(
     }
 }
 
-/// Lets idle zygotes go while the machine is short of memory.
-async fn relieve(versions: std::sync::Weak<Mutex<HashMap<String, pool::VersionHandle>>>) {
+/// Lets idle zygotes go while the machine is short of memory, and forgets actors that have ended.
+async fn relieve(versions: std::sync::Weak<Mutex<Versions>>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let Some(versions) = versions.upgrade() else { return };
-        let versions = versions.lock().unwrap_or_else(PoisonError::into_inner);
-        if !versions.is_empty() && short_of_memory() {
-            versions.values().for_each(pool::VersionHandle::evict_if_idle);
+        let mut versions = versions.lock().unwrap_or_else(PoisonError::into_inner);
+        versions.tidy();
+        if !versions.current.is_empty() && short_of_memory() {
+            versions.current.values().for_each(pool::VersionHandle::evict_if_idle);
         }
     }
 }

@@ -122,7 +122,6 @@ impl Version {
                 return self.failed(&error.to_string());
             }
         };
-        self.failures = 0;
         let restore_us = at.elapsed().as_micros() as u64;
         self.lead_s = 0.8 * self.lead_s + 0.2 * at.elapsed().as_secs_f64();
         live.spares.push_back(Spare {

@@ -2,11 +2,14 @@
 //! demand, hands instances to calls, and lets everything go when it has been idle.
 
 mod boot;
+mod handle;
 mod instances;
+
+pub use handle::{Lease, Refusal, Taken, VersionHandle};
 
 use crate::{Shared, interpreters::Interpreter, log_pipe::LogPipe};
 use dayfly_sandbox::{Control, Order, Report, cgroup::Cgroup, protocol::Exit};
-use dayfly_types::{FunctionConfiguration, Limits, LogLine, LogSink, LogSource, Timestamp, UsageStatus};
+use dayfly_types::{FunctionConfiguration, LogLine, LogSink, LogSource, Timestamp};
 use std::{
     collections::{HashMap, VecDeque},
     io,
@@ -46,86 +49,6 @@ const CLONE_BYTES: u64 = 2 << 20;
 /// A zygote's memory limit grows by the cost of so many clones at once, so that few calls pay for a change.
 const CLONES_PER_STEP: u64 = 64;
 
-/// An instance, ready for one call.
-pub struct Taken {
-    /// Its cgroup, and the duty to end it.
-    pub lease: Lease,
-    /// Its id: 32 random hexadecimal digits.
-    pub id: String,
-    /// Where the event goes and the answer comes from.
-    pub socket: UnixStream,
-    /// Its output.
-    pub log: LogPipe,
-    /// Lines from before the call: its own init's, when it is not a clone.
-    pub log_head: Vec<LogLine>,
-    /// Resolves when it has ended; fails when its launcher has.
-    pub exit: oneshot::Receiver<Exit>,
-    /// Log stream of its lines.
-    pub stream: Arc<str>,
-    /// Time of the init that this call waited for.
-    pub init_us: Option<u64>,
-    /// Time of the clone that this call waited for.
-    pub restore_us: Option<u64>,
-    /// Memory that it shares with its zygote.
-    pub resident_bytes: u64,
-}
-
-/// An instance that somebody answers for. When it is dropped before `done`, since its call was, the instance is killed.
-pub struct Lease {
-    number: u64,
-    version: VersionHandle,
-    /// There until `done` or the drop.
-    cgroup: Option<Cgroup>,
-}
-
-impl Lease {
-    /// The instance's limits and accounts.
-    pub fn cgroup(&self) -> &Cgroup {
-        match &self.cgroup {
-            Some(cgroup) => cgroup,
-            None => unreachable!("`done` takes the lease along with its cgroup"),
-        }
-    }
-
-    /// The pool's number of the instance.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// The instance's version.
-    pub fn version(&self) -> &VersionHandle {
-        &self.version
-    }
-
-    /// The instance has ended, or its launcher was given up: its cgroup may be used again.
-    pub fn done(mut self) {
-        if let Some(cgroup) = self.cgroup.take() {
-            self.version.give_back(Command::Done(cgroup));
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(cgroup) = self.cgroup.take() {
-            // What was killed but has no CPU time left could not end.
-            cgroup.hurry();
-            self.version.give_back(Command::Abandoned(self.number, cgroup));
-        }
-    }
-}
-
-/// Why there is no instance.
-#[derive(Debug, Clone)]
-pub enum Refusal {
-    /// Init failed: the error body, and how long it took. Only one of those who waited for it is to pay.
-    Init { error_type: String, body: bytes::Bytes, init_us: u64, status: UsageStatus, pays: bool, stream: Arc<str> },
-    /// Dayfly's fault.
-    Internal(String),
-    /// The version is being retired.
-    Retired,
-}
-
 enum Command {
     Take { reply: oneshot::Sender<Result<Taken, Refusal>>, logs: Arc<dyn LogSink>, asked: Instant },
     Kill(u64),
@@ -141,68 +64,6 @@ struct InitError {
     error_type: String,
     body: bytes::Bytes,
     lines: Vec<LogLine>,
-}
-
-/// Speaks to a version's actor.
-#[derive(Clone)]
-pub struct VersionHandle {
-    commands: mpsc::UnboundedSender<Command>,
-    shared: Arc<Shared>,
-}
-
-impl VersionHandle {
-    /// Takes an instance for a call, waiting for one if need be. Bounded by the deadlines of boot and init.
-    pub async fn take(&self, logs: Arc<dyn LogSink>) -> Result<Taken, Refusal> {
-        let (reply, taken) = oneshot::channel();
-        if self.commands.send(Command::Take { reply, logs, asked: Instant::now() }).is_err() {
-            return Err(Refusal::Retired);
-        }
-        taken.await.unwrap_or(Err(Refusal::Retired))
-    }
-
-    /// Kills an instance and all it started.
-    pub fn kill(&self, number: u64) {
-        let _ = self.commands.send(Command::Kill(number));
-    }
-
-    fn give_back(&self, command: Command) {
-        // When the actor has ended, its launcher has been ended too, and the instance with it.
-        if let Err(mpsc::error::SendError(Command::Done(cgroup) | Command::Abandoned(_, cgroup))) =
-            self.commands.send(command)
-        {
-            self.shared.bury(cgroup);
-        }
-    }
-
-    /// Kills the whole sandbox of the version: something in it does not end.
-    pub fn give_up(&self) {
-        let _ = self.commands.send(Command::GiveUp);
-    }
-
-    /// No new calls; ends when the running ones have.
-    pub fn retire(&self) {
-        let _ = self.commands.send(Command::Retire);
-    }
-
-    /// Lets the zygote go if nobody uses it: memory is short.
-    pub fn evict_if_idle(&self) {
-        let _ = self.commands.send(Command::EvictIfIdle);
-    }
-
-    /// Whether both speak to the same actor.
-    pub fn is(&self, other: &Self) -> bool {
-        self.commands.same_channel(&other.commands)
-    }
-
-    /// Resolves when the actor has ended and left nothing behind.
-    pub async fn gone(&self) {
-        self.commands.closed().await;
-    }
-
-    /// The worker's limits.
-    pub fn limits(&self) -> &Limits {
-        &self.shared.options.limits
-    }
 }
 
 /// What a version is made of.
@@ -369,6 +230,8 @@ impl Version {
             }
             Command::Kill(number) => self.kill(number),
             Command::Done(cgroup) => {
+                // Only a call tells that instances are sound: one that ends before its call has come up, too.
+                self.failures = 0;
                 if cgroup.recycle() && self.free_cgroups.len() < SPARES_MAX {
                     self.free_cgroups.push(cgroup);
                 } else {
@@ -548,15 +411,17 @@ impl Version {
     }
 
     fn next_deadline(&self) -> Instant {
+        let idle_at = self.last_used + self.shared.options.zygote_idle;
         let Some(live) = &self.live else {
-            return Instant::now() + Duration::from_secs(3600);
+            return match (&self.one_use, self.waiting.is_empty()) {
+                // The sandbox could not be started: again, soon.
+                (_, false) => Instant::now() + TICK,
+                (None, true) => idle_at,
+                (Some(_), true) => Instant::now() + Duration::from_secs(3600),
+            };
         };
         let owed = !live.ordered.is_empty() || !live.to_kill.is_empty() || !self.waiting.is_empty();
-        let next = if owed || self.last_used.elapsed() <= SPARES_IDLE + TICK {
-            Instant::now() + TICK
-        } else {
-            self.last_used + self.shared.options.zygote_idle
-        };
+        let next = if owed || self.last_used.elapsed() <= SPARES_IDLE + TICK { Instant::now() + TICK } else { idle_at };
         match &live.zygote {
             Zygote::Booting { deadline, .. } => next.min(*deadline),
             _ => next,
@@ -567,6 +432,11 @@ impl Version {
         self.rate = 0.7 * self.rate + 0.3 * f64::from(self.arrivals) / TICK.as_secs_f64();
         self.arrivals = 0;
         let idle = self.last_used.elapsed();
+        if idle >= self.shared.options.zygote_idle && !self.in_use() {
+            // An actor that is not called any more ends, but for what its successor would have to find out anew.
+            self.retired |= self.one_use.is_none();
+            return self.end_live();
+        }
         let Some(live) = &self.live else { return };
         if let Zygote::Booting { deadline, .. } = live.zygote
             && Instant::now() >= deadline
@@ -578,8 +448,6 @@ impl Version {
             self.lost("the launcher is silent");
         } else if too_old && !self.retired {
             self.give_up_live();
-        } else if idle >= self.shared.options.zygote_idle && !self.in_use() {
-            self.end_live();
         } else if idle > SPARES_IDLE {
             self.drop_spares();
         }
