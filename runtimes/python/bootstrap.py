@@ -414,9 +414,6 @@ class _Cloner(object):
         self.syscall = libc.syscall
         self.syscall.restype = ctypes.c_long
         self.syscall.argtypes = [ctypes.c_long] * 6
-        self.char = ctypes.c_char
-        self.mprotect = libc.mprotect
-        self.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
         self.madvise = libc.madvise
         self.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
         only_locks = ("threading", "logging")
@@ -455,23 +452,6 @@ class _Cloner(object):
             os._exit(72)
         if self.syscall(*self.seccomp_arguments) != 0:
             os._exit(73)
-
-    def keep_code_mapped(self):
-        """Makes clones inherit the mappings of code, instead of faulting each page of it in again.
-
-        The kernel copies page table entries at a fork only for areas that hold a private copy of some page. One byte
-        written over itself makes such a page in each area.
-        """
-        with open("/proc/self/maps") as maps:
-            regions = [line.split() for line in maps]
-        for fields in regions:
-            if len(fields) > 5 and fields[5].startswith("/") and fields[1] in ("r-xp", "r--p"):
-                start, end = (int(part, 16) for part in fields[0].split("-"))
-                protection = 5 if fields[1] == "r-xp" else 1
-                if self.mprotect(start, end - start, protection | 2) == 0:
-                    byte = self.char.from_address(start)
-                    byte.value = byte.value
-                    self.mprotect(start, end - start, protection)
 
     def collapse(self):
         """Backs the heap with huge pages, so that a clone copies few page table entries."""
@@ -556,7 +536,6 @@ def _zygote(handler):
     gc.collect()
     gc.freeze()
     cloner.collapse()
-    cloner.keep_code_mapped()
     files = _files()
     _flush()
     cloner.collects = gc.isenabled()
@@ -592,8 +571,7 @@ def main():
         os.fstat(CALL_FD)
     except OSError:
         one_use = False
-    for name in ("GLIBC_TUNABLES", "PYTHONMALLOC"):
-        os.environ.pop(name, None)
+    os.environ.pop("GLIBC_TUNABLES", None)
     sys.argv = [sys.argv[0]]
     # A write per line, not one per piece of it; what is left without a line feed is written at the end of the call.
     sys.stdout.reconfigure(line_buffering=True)
