@@ -33,7 +33,7 @@ fn main() {
         dayfly_sandbox::launcher::main()
     }
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 9] = [
+    let tests: [(&str, Test); 10] = [
         ("a_package_is_compiled_in_a_sandbox", a_package_is_compiled_in_a_sandbox),
         ("a_compiler_sees_and_reaches_nothing_of_the_host", a_compiler_sees_and_reaches_nothing_of_the_host),
         ("a_compiler_that_eats_memory_is_ended", a_compiler_that_eats_memory_is_ended),
@@ -42,6 +42,7 @@ fn main() {
         ("a_call_that_is_dropped_leaves_nothing", a_call_that_is_dropped_leaves_nothing),
         ("who_waits_for_a_version_that_is_retired_is_served", who_waits_for_a_version_that_is_retired_is_served),
         ("an_init_that_leaves_a_babbler_holds_up_nothing", an_init_that_leaves_a_babbler_holds_up_nothing),
+        ("an_idle_version_is_gone_and_comes_again", an_idle_version_is_gone_and_comes_again),
         ("a_burst_of_calls_that_time_out_costs_only_them", a_burst_of_calls_that_time_out_costs_only_them),
     ];
     let trials = tests.map(|(name, test)| {
@@ -77,7 +78,7 @@ fn with_worker(test: Test) {
             session_token: None,
         }),
         endpoint: Arc::new(|_| Box::new(())),
-        zygote_idle: Duration::from_secs(600),
+        zygote_idle: Duration::from_secs(1),
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let worker = match runtime.block_on(Handle::start(options)) {
@@ -310,13 +311,13 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// Cgroups of instances of this worker.
-fn instances(fixture: &Fixture) -> Vec<String> {
+/// Cgroups of zygotes and instances of this worker.
+fn cgroups(fixture: &Fixture) -> Vec<String> {
     let folder = format!("dayfly-{}", fixture.server_id);
     let mounts = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].map(|mount| Path::new(mount).join(&folder));
     let Some(folder) = mounts.iter().find(|folder| folder.is_dir()) else { return Vec::new() };
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with("instance-")).collect()
+    names.filter(|name| name.starts_with("instance-") || name.starts_with("zygote-")).collect()
 }
 
 fn a_call_that_is_dropped_leaves_nothing(fixture: &Fixture) {
@@ -329,11 +330,11 @@ fn a_call_that_is_dropped_leaves_nothing(fixture: &Fixture) {
             async move { worker.call(call).await }
         });
         until("the call runs", || log.has("begun")).await;
-        assert!(!instances(fixture).is_empty());
+        assert!(!cgroups(fixture).is_empty());
         running.abort();
         assert!(running.await.unwrap_err().is_cancelled());
         worker.retire(&function.revision_id);
-        until("its instance and the spares are gone", || instances(fixture).is_empty()).await;
+        until("its instance, the spares and the zygote are gone", || cgroups(fixture).is_empty()).await;
     });
 }
 
@@ -350,6 +351,18 @@ fn who_waits_for_a_version_that_is_retired_is_served(fixture: &Fixture) {
         let both = async { tokio::join!(waiting, retire) };
         let (outcome, ()) = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
         assert_eq!(outcome.unwrap().result.unwrap(), "7");
+    });
+}
+
+fn an_idle_version_is_gone_and_comes_again(fixture: &Fixture) {
+    let function = function(fixture, "def handler(event, context):\n    return event\n");
+    let (worker, log) = (fixture.worker.clone(), Arc::new(Log::default()));
+    tokio::runtime::Handle::current().block_on(async {
+        for event in ["1", "2"] {
+            assert_eq!(worker.call(call(&function, event, &log)).await.unwrap().result.unwrap(), event);
+            assert!(!cgroups(fixture).is_empty());
+            until("the zygote and the spares are gone", || cgroups(fixture).is_empty()).await;
+        }
     });
 }
 
