@@ -442,3 +442,35 @@ def test_cpu_time_is_accounted_for(server):
     made = call(server, "large", {"do": "count_cpu", "seconds": 0.5})
     record = record_of(server, "large", made)
     assert 50_000 < record["cpu_us"] < 1_500_000 * SLOW
+
+
+SPINNING = """
+import __main__, threading
+real = __main__._Cloner.clone
+def clone(self):
+    pid = real(self)
+    if pid:
+        # In the zygote, after each clone: work for which no call would pay.
+        threading.Thread(target=spin, daemon=True).start()
+    return pid
+def spin():
+    while True:
+        pass
+__main__._Cloner.clone = clone
+def handler(event, context):
+    return "ok"
+"""
+
+
+def test_a_zygote_that_computes_for_itself_is_ended(server):
+    before = zygotes(server)
+    server.create("miner", SPINNING)
+    assert call(server, "miner", {}).payload == "ok"
+    miner = zygotes(server) - before
+    assert miner
+    # Well before it would leave for being idle.
+    deadline = time.monotonic() + 30 * SLOW
+    while miner & zygotes(server):
+        assert time.monotonic() < deadline, "it computes on"
+        time.sleep(0.2)
+    assert call(server, "miner", {}).payload == "ok"

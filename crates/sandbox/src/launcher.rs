@@ -4,6 +4,7 @@
 
 use crate::{
     control::Control,
+    idle::IdleWatch,
     protocol::{DATAGRAM_BYTES_MAX, Exit, Order, Report, Spec},
     root, sys,
     zygote::{Boot, FUNCTION_ID, Template, Word, Zygote},
@@ -135,8 +136,16 @@ fn process_one(control: &mut Control, spec: Spec, privileged: bool) -> io::Resul
     let template = Template::new(spec, if privileged { FUNCTION_ID } else { 0 })?;
     let namespace = rustix::fs::open("/proc/self/ns/mnt", OFlags::CLOEXEC, Mode::empty())?;
     let children = sys::child_signals()?;
-    Launching { control, template, namespace, zygote: None, pending: VecDeque::new(), instances: HashMap::new() }
-        .run(&children)
+    Launching {
+        control,
+        template,
+        namespace,
+        zygote: None,
+        idle: None,
+        pending: VecDeque::new(),
+        instances: HashMap::new(),
+    }
+    .run(&children)
 }
 
 struct Launching<'a> {
@@ -145,6 +154,8 @@ struct Launching<'a> {
     /// The launcher's own mount namespace, to come back to.
     namespace: OwnedFd,
     zygote: Option<Zygote>,
+    /// Watches a zygote whose init is done.
+    idle: Option<IdleWatch>,
     /// Clones that were asked of the zygote, in order.
     pending: VecDeque<Pending>,
     /// Instances that live, by pid.
@@ -161,7 +172,8 @@ impl Launching<'_> {
     fn run(mut self, children: &OwnedFd) -> io::Result<i32> {
         loop {
             let late = self.pending.front().map(|first| first.asked_at + CLONE_DEADLINE);
-            let (orders, words, deaths) = self.wait(children, late)?;
+            let look = self.idle.as_ref().map(IdleWatch::due);
+            let (orders, words, deaths) = self.wait(children, late.into_iter().chain(look).min())?;
             if orders {
                 // One wake may stand for many orders; take what is there.
                 loop {
@@ -183,7 +195,8 @@ impl Launching<'_> {
                     self.bury(&dead)?;
                 }
             }
-            if late.is_some_and(|late| Instant::now() > late) {
+            let caught = self.idle.as_mut().is_some_and(IdleWatch::caught);
+            if caught || late.is_some_and(|late| Instant::now() > late) {
                 self.give_up_zygote();
             }
         }
@@ -228,6 +241,7 @@ impl Launching<'_> {
                 };
                 match asked {
                     Ok(()) => {
+                        self.idle.iter_mut().for_each(IdleWatch::cloned);
                         self.pending.push_back(Pending { instance, asked_at: Instant::now(), cgroups });
                         Ok(())
                     }
@@ -265,6 +279,7 @@ impl Launching<'_> {
             match zygote.listen() {
                 Ok(Some(Word::Ready { unclonable })) if !zygote.ready => {
                     zygote.ready = true;
+                    self.idle = Some(IdleWatch::start(zygote.pid));
                     let unclonable = unclonable.map(shortened).or_else(|| zygote.unclonable());
                     self.report(&Report::ZygoteReady { unclonable })?;
                 }
@@ -336,6 +351,7 @@ impl Launching<'_> {
             // What it said last still counts: an init error comes just before the end.
             self.hear()?;
             self.zygote = None;
+            self.idle = None;
             for Pending { instance, .. } in std::mem::take(&mut self.pending) {
                 self.report(&Report::NotPrepared { instance, reason: "the zygote ended".to_owned() })?;
             }

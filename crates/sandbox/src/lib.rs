@@ -10,6 +10,7 @@
 pub mod cgroup;
 pub mod control;
 pub mod doctor;
+mod idle;
 pub mod launcher;
 pub mod protocol;
 pub mod root;
