@@ -126,7 +126,7 @@ def test_nothing_of_the_host_is_there(server):
     for folder in ("/root", "/home", "/var/lib", "/var/log", "/run", "/sys", "/boot", "/srv", "/mnt", "/usr/share/doc"):
         if pathlib.Path(folder) not in way.parents:
             assert look(folder) in ("ENOENT", "EACCES", []), folder
-    for file in ("/etc/shadow", "/etc/sudoers", "/etc/machine-id", "/etc/ssh", "/proc/kcore", "/proc/1/root/etc/shadow"):
+    for file in ("/etc/shadow", "/etc/sudoers", "/etc/machine-id", "/etc/ssh", "/proc/kcore", "/proc/1/root" "/etc/shadow"):
         assert do(server, "attacks", "read", path=file) in ("ENOENT", "EACCES", "EPERM", "EISDIR"), file
     assert set(look("/var")) <= {"lang", "runtime", "task"}
     secret = server.keys["secret_access_key"]

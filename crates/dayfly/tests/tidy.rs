@@ -208,7 +208,7 @@ fn tree() -> BTreeMap<String, String> {
 
 fn ignored(relative: &str) -> bool {
     let name = relative.rsplit('/').next().unwrap_or(relative);
-    [".git", ".venv", "__pycache__", ".pytest_cache", "node_modules"].contains(&name)
+    [".git", ".venv", ".venv-bench", "__pycache__", ".pytest_cache", "node_modules"].contains(&name)
         || name.starts_with("target")
         || ["fuzz/corpus", "fuzz/artifacts", "Cargo.lock", "LICENSE"].contains(&relative)
         || name.ends_with(".pyc")
