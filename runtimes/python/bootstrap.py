@@ -514,6 +514,8 @@ def _become_instance(cloner, handler, descriptors, files):
     os.dup2(log, 2)
     os.close(log)
     os.close(CONTROL_FD)
+    if "threading" in sys.modules:
+        sys.modules["threading"].main_thread()._set_native_id()
     for hook in cloner.hooks:
         hook()
     _reseed()
