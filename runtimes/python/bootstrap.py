@@ -227,7 +227,9 @@ def _setup_logging():
 class _InitFailed(Exception):
     def __init__(self, error_type, message, stack):
         Exception.__init__(self, message)
-        self.body = {"errorMessage": message, "errorType": error_type, "requestId": "", "stackTrace": stack}
+        # It has to fit into one datagram, where a character may take six bytes.
+        message, stack = message[:4096], [line[:300] for line in stack[-15:]]
+        self.body = {"errorMessage": message, "errorType": error_type[:200], "requestId": "", "stackTrace": stack}
 
 
 def _frames(error):
@@ -591,7 +593,7 @@ def main():
         else:
             os.write(2, log + b"\n")
             control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL_FD)
-            control.send(b"F" + body[:60000])
+            control.send(b"F" + body)
         os._exit(1)
     if one_use:
         os.close(CONTROL_FD)

@@ -449,6 +449,13 @@ def test_cpu_time_is_accounted_for(server):
     assert 50_000 < record["cpu_us"] < 1_500_000 * SLOW
 
 
+def test_a_long_init_error_is_told_in_part(server):
+    server.create("wordy", "raise ValueError('\u00fc' * 100_000)\ndef handler(event, context): pass\n")
+    made = call(server, "wordy", {})
+    assert made.failed and made.payload["errorType"] == "ValueError"
+    assert made.payload["errorMessage"] == "\u00fc" * 4096
+
+
 SPINNING = """
 import __main__, threading
 real = __main__._Cloner.clone
