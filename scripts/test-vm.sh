@@ -95,7 +95,7 @@ for one in "${who[@]}"; do
   "$vm" "${option[@]}" --share "$share" --timeout "${TEST_VM_SECONDS:-1800}" -- \
     bash run.sh "${DAYFLY_TEST_SLOW:-8}" "${tests[@]}" 2>&1 | tee "$log" || status=$?
   [ "$status" = 0 ] || failed=1
-  results+=("as $name: $(grep -E '^[0-9].* in [0-9.]+s' "$log" | tail -n 1 || true) (exit $status)")
+  results+=("as $name: $(grep -oE '[0-9]+ (failed|passed|error).* in [0-9.]+s' "$log" | tail -n 1 || true) (exit $status)")
 done
 printf 'test-vm: cgroup v2, %s\n' "${results[@]}"
 exit $failed
