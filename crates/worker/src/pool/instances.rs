@@ -1,8 +1,8 @@
 //! Instances of a version: ordering as many as are wanted, and what becomes of each.
 
 use super::{
-    BOOTING_MAX, CLONE_BYTES, CLONES_PER_STEP, Command, FAILURES_MAX, INSTANCE_BYTES_MIN, InitError, ORDERED_MAX,
-    Ordered, Refusal, SPARES_IDLE, SPARES_MAX, Spare, Version, Zygote, cpu_millis,
+    AHEAD_S, BOOTING_MAX, CLONE_BYTES, CLONES_PER_STEP, Command, FAILURES_MAX, INSTANCE_BYTES_MIN, InitError,
+    ORDERED_MAX, Ordered, Refusal, SPARES_IDLE, SPARES_MAX, Spare, Version, Zygote, cpu_millis,
 };
 use crate::{
     instance::{self, Answer},
@@ -35,7 +35,14 @@ impl Version {
             let logs = first.logs.clone();
             self.boot(logs);
         }
-        let wanted = self.spares_wanted() + self.waiting.len();
+        let spares = self.spares_wanted();
+        let wanted = spares + self.waiting.len();
+        // Spares are made in batches, when half of them are gone: a call that is not waiting for one need not share the
+        // processors with the making of the next.
+        let enough = spares.div_ceil(2) + self.waiting.len();
+        if self.live.as_ref().is_some_and(|live| live.spares.len() + live.ordered.len() >= enough) {
+            return;
+        }
         let one_use = self.one_use.is_some();
         let at_once = if one_use { BOOTING_MAX } else { ORDERED_MAX };
         loop {
@@ -59,7 +66,8 @@ impl Version {
             return 0;
         }
         let most = if self.one_use.is_some() { BOOTING_MAX * 2 } else { SPARES_MAX };
-        ((self.rate * self.lead_s * 2.0).ceil() as usize + 1).min(most)
+        let ahead_s = (self.lead_s * 2.0).max(AHEAD_S);
+        ((self.rate * ahead_s).ceil() as usize + 1).min(most)
     }
 
     fn order_one(&mut self, one_use: bool) -> io::Result<()> {

@@ -32,6 +32,8 @@ const TICK: Duration = Duration::from_millis(100);
 const SPARES_IDLE: Duration = Duration::from_secs(10);
 /// Most spares of one version.
 const SPARES_MAX: usize = 32;
+/// Spares are there for the calls of so many seconds, or of twice the time that it takes to make one.
+const AHEAD_S: f64 = 0.02;
 /// Most clones under way for one version.
 const ORDERED_MAX: usize = 16;
 /// Most one-use boots under way for one version.
