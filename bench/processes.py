@@ -104,6 +104,17 @@ def cgroup_names(pid):
     return {line.rpartition("/")[2] for line in text.splitlines()}
 
 
+def of_living(read, pids):
+    """What `read` finds for each process, beside its pid; those that have ended meanwhile are left out."""
+    found = []
+    for pid in pids:
+        try:
+            found.append((pid, read(pid)))
+        except OSError:
+            continue
+    return found
+
+
 class Sandbox:
     """The processes of the one function version that a server runs: launcher, zygote, spares."""
 
@@ -115,8 +126,7 @@ class Sandbox:
         self.outer = outer[0]
         (self.launcher,) = children(self.outer)
         self.zygote, self.spares = None, []
-        for pid in children(self.launcher):
-            names = cgroup_names(pid)
+        for pid, names in of_living(cgroup_names, children(self.launcher)):
             if any(name.startswith("zygote-") for name in names) and self.zygote is None:
                 self.zygote = pid
             elif any(name.startswith("instance-") for name in names):

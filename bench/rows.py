@@ -227,8 +227,8 @@ def spare_memory(running):
     running.call("learn", EVENT, 1, "1x")
     time.sleep(1)
     sandbox = processes.Sandbox(running.pid)
-    spares = [processes.memory(spare) for spare in sandbox.spares]
-    tables = [processes.status(spare, "VmPTE") for spare in sandbox.spares]
+    spares = [memory for _, memory in processes.of_living(processes.memory, sandbox.spares)]
+    tables = [size for _, size in processes.of_living(lambda pid: processes.status(pid, "VmPTE"), sandbox.spares)]
     if not spares or sandbox.zygote is None:
         raise RuntimeError("no spare to measure: the function is not cloned")
     deadline = time.monotonic() + 40
