@@ -58,6 +58,19 @@ def source_of(file):
     return (FUNCTIONS / file).read_text()
 
 
+def processes_with(marker):
+    """Pids on the host of processes that have `marker` in their command line."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if marker.encode() in (entry / "cmdline").read_bytes():
+                    found.append(entry.name)
+            except OSError:
+                pass
+    return found
+
+
 def call(server, name, event=None, tail=True, client=None):
     """One synchronous call."""
     more = {"LogType": "Tail"} if tail else {}

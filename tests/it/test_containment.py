@@ -74,7 +74,7 @@ def test_on_the_host_a_function_is_nobody(server):
     server.create("sleeper", "import subprocess\ndef handler(event, context):\n    subprocess.run(['sleep', '2', ], executable='/bin/sleep')\n    subprocess.run(['/bin/sh', '-c', 'sleep 2', event])\n")
     thread = threading.Thread(target=call, args=(server, "sleeper", marker))
     thread.start()
-    pid = harness.wait_until(lambda: with_marker(marker), what="the shell")[0]
+    pid = harness.wait_until(lambda: calls.processes_with(marker), what="the shell")[0]
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     uid = int(status.split("Uid:\t")[1].split()[0])
     if os.getuid() == 0:
@@ -82,18 +82,6 @@ def test_on_the_host_a_function_is_nobody(server):
     namespaces = {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("user", "pid", "mnt", "ipc", "uts", "net")}
     assert not set(namespaces.values()) & {os.readlink(f"/proc/self/ns/{kind}") for kind in namespaces}
     thread.join()
-
-
-def with_marker(marker):
-    found = []
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if marker.encode() in (entry / "cmdline").read_bytes():
-                    found.append(entry.name)
-            except OSError:
-                pass
-    return found
 
 
 def test_dev_has_what_programs_need_and_no_more(server, at_init):
@@ -188,7 +176,7 @@ def test_nothing_else_can_be_signalled(server, at_init):
     results = []
     thread = threading.Thread(target=lambda: results.append(call(server, "signalled", marker).payload))
     thread.start()
-    harness.wait_until(lambda: with_marker(marker), what="the victim")
+    harness.wait_until(lambda: calls.processes_with(marker), what="the victim")
     assert do(server, "attacks", "signal_others") == []
     at_init("signal_others")
     thread.join()

@@ -1,7 +1,6 @@
 """A fresh instance per call: nothing that a call did, made or left is seen by another."""
 
 import os
-import pathlib
 import sys
 import threading
 
@@ -67,7 +66,7 @@ def test_what_a_call_started_ends_with_it(server, how):
     pids = do(server, "traces", "start", how=how, marker=marker)
     assert pids > 1
     # The answer does not wait for the clean-up, but the clean-up does not wait for anything either.
-    harness.wait_until(lambda: not calls_processes(marker), seconds=2, what="the end of what the call started")
+    harness.wait_until(lambda: not calls.processes_with(marker), seconds=2, what="the end of what the call started")
 
 
 def test_what_a_call_started_is_really_there_while_it_runs(server):
@@ -76,21 +75,9 @@ def test_what_a_call_started_is_really_there_while_it_runs(server):
         target=do, args=(server, "traces", "start"), kwargs={"how": "daemon", "marker": marker, "seconds": 3}
     )
     thread.start()
-    harness.wait_until(lambda: calls_processes(marker), what="the daemon")
+    harness.wait_until(lambda: calls.processes_with(marker), what="the daemon")
     thread.join()
-    harness.wait_until(lambda: not calls_processes(marker), seconds=2, what="its end")
-
-
-def calls_processes(marker):
-    found = []
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if marker.encode() in (entry / "cmdline").read_bytes():
-                    found.append(entry.name)
-            except OSError:
-                pass
-    return found
+    harness.wait_until(lambda: not calls.processes_with(marker), seconds=2, what="its end")
 
 
 def test_what_init_read_is_there_for_every_call_and_what_calls_change_is_not(server):

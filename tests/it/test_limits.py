@@ -35,18 +35,6 @@ def server(tmp_path_factory):
     assert server.leftovers() == {}
 
 
-def processes_with(marker):
-    found = []
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if marker.encode() in (entry / "cmdline").read_bytes():
-                    found.append(entry.name)
-            except OSError:
-                pass
-    return found
-
-
 # Time --------------------------------------------------------------------------------------------------------------------
 
 
@@ -72,9 +60,9 @@ def test_children_of_a_call_that_timed_out_are_gone(server):
     marker = f"marker-{os.getpid()}-timeout"
     thread = threading.Thread(target=call, args=(server, "family", {"do": "children_that_sleep", "marker": marker}))
     thread.start()
-    harness.wait_until(lambda: len(processes_with(marker)) >= 4, what="four processes of the call")
+    harness.wait_until(lambda: len(calls.processes_with(marker)) >= 4, what="four processes of the call")
     thread.join()
-    assert processes_with(marker) == []
+    assert calls.processes_with(marker) == []
 
 
 # Memory ------------------------------------------------------------------------------------------------------------------

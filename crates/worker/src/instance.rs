@@ -186,12 +186,10 @@ pub async fn run(mut call: Call, taken: Taken) -> Outcome {
         status: UsageStatus::Success,
         tags: function.tags.clone(),
     };
-    let settle = Settle { cgroup, resident_bytes };
-    let mut early = early;
     let answered = matches!(ending, Ending::Answered(Answer::Result(_) | Answer::Error { .. }, _));
     if answered {
         usage.billed_ms = report::billed_ms(usage.duration_us);
-        settle.account(&mut usage);
+        usage.memory_peak_bytes = memory_peak_bytes(cgroup, resident_bytes, usage.memory_mb);
     } else {
         cgroup.hurry();
         version.kill(number);
@@ -224,7 +222,7 @@ pub async fn run(mut call: Call, taken: Taken) -> Outcome {
     };
     if answered
         && !call.want_log_tail
-        && let Some(early) = early.take()
+        && let Some(early) = early
     {
         let outcome = Outcome {
             executed_version: "$LATEST".to_owned(),
@@ -240,7 +238,7 @@ pub async fn run(mut call: Call, taken: Taken) -> Outcome {
     usage.cpu_us = exit.map_or(0, |exit| exit.cpu_us);
     drain(&mut log, &mut lines).await;
     if !answered {
-        settle.account(&mut usage);
+        usage.memory_peak_bytes = memory_peak_bytes(cgroup, resident_bytes, usage.memory_mb);
     }
     let result = match usage.status {
         UsageStatus::Timeout => {
@@ -336,16 +334,9 @@ async fn drain(log: &mut LogPipe, lines: &mut Lines<'_>) {
     lines.push(log.finish());
 }
 
-struct Settle<'a> {
-    cgroup: &'a Cgroup,
-    resident_bytes: u64,
-}
-
-impl Settle<'_> {
-    fn account(&self, usage: &mut Usage) {
-        let most = u64::from(usage.memory_mb) << 20;
-        usage.memory_peak_bytes = (self.cgroup.memory_peak_bytes() + self.resident_bytes).min(most);
-    }
+/// Highest memory use of the instance with what it shares with its zygote, but no more than its size.
+fn memory_peak_bytes(cgroup: &Cgroup, resident_bytes: u64, memory_mb: u32) -> u64 {
+    (cgroup.memory_peak_bytes() + resident_bytes).min(u64::from(memory_mb) << 20)
 }
 
 fn function_error(error_type: &str, body: String) -> FunctionError {
