@@ -287,6 +287,7 @@ pub(crate) fn configuration(name: &str) -> FunctionConfiguration {
         state: State::Pending,
         last_update: LastUpdate::Successful,
         other: BTreeMap::new(),
+        job: None,
     }
 }
 

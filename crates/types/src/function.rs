@@ -1,6 +1,6 @@
 //! A function's configuration, as it is kept. The Lambda front-end maps it to AWS's shapes.
 
-use crate::{FunctionArn, Timestamp};
+use crate::{FunctionArn, JobFunction, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -45,6 +45,9 @@ pub struct FunctionConfiguration {
     /// (`VpcConfig`, `TracingConfig`, `DeadLetterConfig`, `KMSKeyArn`, `Layers`, `FileSystemConfigs`, `SnapStart`, …),
     /// under AWS's names and in AWS's shape.
     pub other: BTreeMap<String, serde_json::Value>,
+    /// Set for a job's calls, which no Lambda operation sees: `code` is then a function file, not a zip.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobFunction>,
 }
 
 /// `python3.9` to `python3.14`; other languages come with the Runtime API.

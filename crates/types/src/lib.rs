@@ -6,6 +6,7 @@ pub mod clock;
 pub mod credentials;
 pub mod function;
 pub mod invocation;
+pub mod job;
 pub mod limits;
 pub mod log;
 pub mod outcome;
@@ -14,6 +15,7 @@ pub use arn::{AccountId, FunctionArn, FunctionName, FunctionReference, Qualifier
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use function::{CodeReference, FunctionConfiguration, Runtime};
 pub use invocation::{Invocation, RequestId};
+pub use job::{Environment, JobFunction, JobId};
 pub use limits::Limits;
 pub use log::{LogLine, LogSink, LogSource};
 pub use outcome::{FunctionError, InvokeError, Outcome, ThrottleReason, Usage, UsageStatus};

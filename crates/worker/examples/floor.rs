@@ -117,5 +117,6 @@ fn function(runtime: Runtime, memory_mb: u32, sha256: String) -> Result<Function
         state: State::Active,
         last_update: LastUpdate::Successful,
         other: Default::default(),
+        job: None,
     })
 }

@@ -263,6 +263,7 @@ fn function(fixture: &Fixture, source: &str) -> Arc<FunctionConfiguration> {
         state: State::Active,
         last_update: LastUpdate::Successful,
         other: Default::default(),
+        job: None,
     })
 }
 

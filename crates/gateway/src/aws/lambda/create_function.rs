@@ -118,5 +118,6 @@ fn defaults(arn: FunctionArn, gateway: &Gateway) -> FunctionConfiguration {
         state: State::Pending,
         last_update: LastUpdate::Successful,
         other: BTreeMap::new(),
+        job: None,
     }
 }
