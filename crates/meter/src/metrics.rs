@@ -31,13 +31,14 @@ const BUCKETS: [(u64, &str); 14] = [
     (900_000_000, "900"),
 ];
 
-const STATUSES: [(UsageStatus, &str); 6] = [
+const STATUSES: [(UsageStatus, &str); 7] = [
     (UsageStatus::Success, "success"),
     (UsageStatus::Error, "error"),
     (UsageStatus::Timeout, "timeout"),
     (UsageStatus::OutOfMemory, "out_of_memory"),
     (UsageStatus::Exit, "exit"),
     (UsageStatus::InitError, "init_error"),
+    (UsageStatus::Cancelled, "cancelled"),
 ];
 
 /// All series.

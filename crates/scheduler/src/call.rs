@@ -7,7 +7,7 @@ mod logs;
 use crate::executor::Executor;
 use dayfly_meter as meter;
 use dayfly_store::{Batch, Error as StoreError, Store};
-use dayfly_types::{Clock, FunctionConfiguration, Invocation, InvokeError, Outcome, Usage};
+use dayfly_types::{Clock, FunctionConfiguration, Invocation, InvokeError, LogSink, Outcome, Usage};
 use dayfly_worker as worker;
 use logs::CallLogs;
 use std::{sync::Arc, time::Duration};
@@ -40,6 +40,21 @@ pub(crate) struct Calls {
 /// The right to have a record in memory.
 pub(crate) struct Uncommitted {
     _permit: OwnedSemaphorePermit,
+}
+
+/// What who makes a call wants of it beside its outcome.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// `Outcome::log_tail`.
+    pub log_tail: bool,
+    /// Gets the outcome as soon as the function has answered, where the worker can tell by then.
+    pub early: Option<oneshot::Sender<Outcome>>,
+    /// Told when the call has an instance.
+    pub started: Option<oneshot::Sender<()>>,
+    /// Takes the call back.
+    pub cancel: Option<oneshot::Receiver<()>>,
+    /// Takes the function's lines as they come, beside the log.
+    pub lines: Option<Box<dyn LogSink>>,
 }
 
 /// A call that came back; to be accounted for.
@@ -93,17 +108,16 @@ impl Calls {
         }
     }
 
-    /// Runs the call. What it says is stored while it runs when it runs long. `early` gets the outcome as soon as the
-    /// function has answered, where the worker can tell by then.
+    /// Runs the call. What it says is stored while it runs when it runs long.
     pub(crate) async fn run(
         &self,
         function: Arc<FunctionConfiguration>,
         invocation: Arc<Invocation>,
         attempt: u32,
-        want_log_tail: bool,
-        early: Option<oneshot::Sender<Outcome>>,
+        watch: Watch,
     ) -> (Result<Outcome, InvokeError>, Ran) {
-        let logs = Arc::new(CallLogs::new(Arc::clone(&function), self.meter.clone()));
+        let Watch { log_tail: want_log_tail, early, started, cancel, lines } = watch;
+        let logs = Arc::new(CallLogs::new(Arc::clone(&function), self.meter.clone(), lines));
         let result = {
             let mut call = self.executor.call(worker::Call {
                 function: Arc::clone(&function),
@@ -111,6 +125,8 @@ impl Calls {
                 attempt,
                 want_log_tail,
                 early,
+                started,
+                cancel,
                 logs: Arc::<CallLogs>::clone(&logs),
             });
             loop {

@@ -3,7 +3,7 @@
 use crate::{
     admission::{Admission, Permit},
     asynchronous::{AsyncPolicy, Pump, outcomes::AsyncOutcome},
-    call::{Calls, Uncommitted},
+    call::{Calls, Uncommitted, Watch},
     executor::Executor,
     functions::{Functions, Resolved},
 };
@@ -78,8 +78,8 @@ impl Handle {
         let calls = self.inner.calls.clone();
         let span = debug_span!("scheduler.call");
         tokio::spawn(async move {
-            let call =
-                calls.run(function.function, Arc::new(invocation), 1, want_log_tail, Some(early)).instrument(span);
+            let watch = Watch { log_tail: want_log_tail, early: Some(early), ..Watch::default() };
+            let call = calls.run(function.function, Arc::new(invocation), 1, watch).instrument(span);
             let (result, ran) = call.await;
             drop(permit);
             // The client need not wait for the disk: record and REPORT line are lost together or not at all.

@@ -44,6 +44,8 @@ pub enum UsageStatus {
     Exit,
     /// Init failed, so the handler never ran.
     InitError,
+    /// Who made the call took it back, and the instance was killed (`Sandbox.Cancelled`).
+    Cancelled,
 }
 
 /// The record of one attempt of one call. Everything that the bill needs; durable before it is visible.
@@ -114,6 +116,9 @@ pub enum InvokeError {
     /// `ServiceException`, 500: Dayfly's own fault. The text is for the log, not for the client.
     #[error("internal error: {0}")]
     Internal(String),
+    /// Who made the call took it back before it had an instance.
+    #[error("the call was cancelled")]
+    Cancelled,
     /// `ServiceUnavailableException`, 503: the server drains.
     #[error("the server is shutting down")]
     ShuttingDown,

@@ -1,7 +1,7 @@
 //! One call in one instance: hands over the event, waits for the answer within the deadline, and settles what was used.
 
 use crate::{
-    Call,
+    Call, Cancel,
     log_pipe::{LogPipe, function_line},
     pool::{Taken, VersionHandle},
     report,
@@ -88,6 +88,8 @@ enum Ending {
     /// The socket closed, or the instance talked nonsense.
     Silent,
     TimedOut,
+    /// Who made the call took it back.
+    Cancelled,
 }
 
 /// Lines of one call on their way to the sink, with the tail kept when it is wanted.
@@ -131,8 +133,12 @@ impl<'a> Lines<'a> {
 }
 
 /// Runs `call` in the instance that was taken for it.
-pub async fn run(mut call: Call, taken: Taken) -> Outcome {
+pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
     let early = call.early.take();
+    if let Some(started) = call.started.take() {
+        // Nobody may be waiting for it.
+        let _ = started.send(());
+    }
     let call = call;
     let Taken { lease, id, mut socket, mut log, log_head, exit, stream, init_us, restore_us, resident_bytes } = taken;
     let (version, number, cgroup) = (lease.version(), lease.number(), lease.cgroup());
@@ -163,6 +169,7 @@ pub async fn run(mut call: Call, taken: Taken) -> Outcome {
                 biased;
                 ending = &mut exchange => break ending,
                 () = &mut deadline => break Ending::TimedOut,
+                () = cancel.asked() => break Ending::Cancelled,
                 some = log.read(), if !log.ended => lines.push(some),
             }
         }
@@ -215,6 +222,10 @@ pub async fn run(mut call: Call, taken: Taken) -> Outcome {
             usage.duration_us = usage.duration_us.min(limit.as_micros() as u64);
             (Ok(Bytes::new()), None)
         }
+        Ending::Cancelled => {
+            usage.status = UsageStatus::Cancelled;
+            (Ok(Bytes::new()), None)
+        }
         Ending::Silent => {
             usage.status = UsageStatus::Exit;
             (Ok(Bytes::new()), None)
@@ -245,6 +256,11 @@ pub async fn run(mut call: Call, taken: Taken) -> Outcome {
             let (body, text) = report::timed_out(invocation.request_id, function.timeout_s);
             lines.platform(format!("{} {} {text}", log_time(), invocation.request_id));
             Err(function_error("Sandbox.Timedout", body))
+        }
+        UsageStatus::Cancelled => {
+            let (body, text) = report::cancelled(invocation.request_id);
+            lines.platform(format!("{} {} {text}", log_time(), invocation.request_id));
+            Err(function_error("Sandbox.Cancelled", body))
         }
         UsageStatus::Exit => {
             let out_of_memory = cgroup.out_of_memory_kills() > 0;

@@ -117,6 +117,11 @@ pub struct Call {
     /// Gets the outcome as soon as the function has answered, before the instance is torn down and its log is complete.
     /// Not used when the log tail is wanted, nor for calls that fail in other ways than by an answer.
     pub early: Option<oneshot::Sender<Outcome>>,
+    /// Told when the call has an instance.
+    pub started: Option<oneshot::Sender<()>>,
+    /// Takes the call back: it waits no longer, or its instance is killed and what it used is in the outcome. To drop the
+    /// future of the call kills the instance too, but leaves no outcome.
+    pub cancel: Option<oneshot::Receiver<()>>,
     /// Takes the function's log lines as they come. All of them, REPORT included, have been handed over when the call returns.
     pub logs: Arc<dyn LogSink>,
 }
@@ -186,21 +191,37 @@ impl Handle {
     }
 
     /// Runs one call in a fresh instance: takes a spare, or clones, or boots.
-    pub async fn call(&self, call: Call) -> Result<Outcome, InvokeError> {
+    pub async fn call(&self, mut call: Call) -> Result<Outcome, InvokeError> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(InvokeError::ShuttingDown);
         }
-        let _slot = self.slots.take(call.function.memory_mb).await?;
+        let mut cancel = Cancel(call.cancel.take());
+        let begun = async {
+            let slot = self.slots.take(call.function.memory_mb).await?;
+            Ok::<_, InvokeError>((slot, self.take(&call).await?))
+        };
+        let (_slot, taken) = tokio::select! {
+            biased;
+            () = cancel.asked() => return Err(InvokeError::Cancelled),
+            begun = begun => begun?,
+        };
+        match taken {
+            Ok(taken) => Ok(instance::run(call, taken, cancel).instrument(tracing::debug_span!("worker.call")).await),
+            Err(failed) => Ok(*failed),
+        }
+    }
+
+    /// An instance for `call`, or the outcome of a call whose init failed.
+    async fn take(&self, call: &Call) -> Result<Result<pool::Taken, Box<Outcome>>, InvokeError> {
         // A version that is being retired while we ask for an instance is asked for anew, once.
         for last in [false, true] {
             let version = self.version(&call.function)?;
             let take = version.take(call.logs.clone()).instrument(tracing::debug_span!("worker.take"));
             match take.await {
-                Ok(taken) => {
-                    return Ok(instance::run(call, taken).instrument(tracing::debug_span!("worker.call")).await);
-                }
+                Ok(taken) => return Ok(Ok(taken)),
                 Err(pool::Refusal::Init { error_type, body, init_us, status, pays, stream }) => {
-                    return Ok(init_failure(&call, error_type, body, init_us, status, pays, &stream));
+                    let failed = init_failure(call, error_type, body, init_us, status, pays, &stream);
+                    return Ok(Err(Box::new(failed)));
                 }
                 Err(pool::Refusal::Internal(reason)) => return Err(InvokeError::Internal(reason)),
                 Err(pool::Refusal::Retired) if last => {}
@@ -267,6 +288,22 @@ impl Handle {
         let version = pool::start(self.shared.clone(), recipe);
         versions.current.insert(function.revision_id.clone(), version.clone());
         Ok(version)
+    }
+}
+
+/// Whether a call is taken back.
+struct Cancel(Option<oneshot::Receiver<()>>);
+
+impl Cancel {
+    /// Resolves when it is; never when nobody can any more.
+    async fn asked(&mut self) {
+        if let Some(word) = &mut self.0
+            && word.await.is_ok()
+        {
+            return;
+        }
+        self.0 = None;
+        std::future::pending().await
     }
 }
 

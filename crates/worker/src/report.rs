@@ -37,6 +37,7 @@ pub fn report(usage: &Usage) -> String {
         UsageStatus::OutOfMemory => line.push_str("Status: error\tError Type: Runtime.OutOfMemory\t"),
         UsageStatus::Exit => line.push_str("Status: error\tError Type: Runtime.ExitError\t"),
         UsageStatus::InitError => line.push_str("Status: error\tError Type: Runtime.InitError\t"),
+        UsageStatus::Cancelled => line.push_str("Status: cancelled\t"),
     }
     line
 }
@@ -51,6 +52,12 @@ pub fn init_report(init_us: u64, status: &str, error_type: Option<&str>) -> Stri
 pub fn timed_out(request_id: RequestId, timeout_s: u32) -> (String, String) {
     let text = format!("Task timed out after {timeout_s}.00 seconds");
     (error("Sandbox.Timedout", &format!("RequestId: {request_id} Error: {text}")), text)
+}
+
+/// Error body of a call that its maker took back.
+pub fn cancelled(request_id: RequestId) -> (String, String) {
+    let text = "Task was cancelled";
+    (error("Sandbox.Cancelled", &format!("RequestId: {request_id} Error: {text}")), text.to_owned())
 }
 
 /// Error body of a call whose instance ended before it had answered, and the line for the log.
@@ -172,6 +179,7 @@ mod tests {
             (UsageStatus::OutOfMemory, "Status: error\tError Type: Runtime.OutOfMemory\t"),
             (UsageStatus::Exit, "Status: error\tError Type: Runtime.ExitError\t"),
             (UsageStatus::InitError, "Status: error\tError Type: Runtime.InitError\t"),
+            (UsageStatus::Cancelled, "Status: cancelled\t"),
         ] {
             assert_eq!(report(&Usage { status, ..usage() }), format!("{common}{end}"));
         }

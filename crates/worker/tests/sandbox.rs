@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use dayfly_types::{
-    CodeReference, FunctionConfiguration, Invocation, Limits, LogLine, LogSink, Qualifier, RequestId, Timestamp,
+    CodeReference, FunctionConfiguration, Invocation, InvokeError, Limits, LogLine, LogSink, Qualifier, RequestId,
+    Timestamp, UsageStatus,
     credentials::Credentials,
     function::{LastUpdate, LoggingConfig, State},
 };
@@ -26,6 +27,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tokio::sync::oneshot;
 use zip::{ZipWriter, write::SimpleFileOptions};
 
 fn main() {
@@ -33,13 +35,14 @@ fn main() {
         dayfly_sandbox::launcher::main()
     }
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 10] = [
+    let tests: [(&str, Test); 11] = [
         ("a_package_is_compiled_in_a_sandbox", a_package_is_compiled_in_a_sandbox),
         ("a_compiler_sees_and_reaches_nothing_of_the_host", a_compiler_sees_and_reaches_nothing_of_the_host),
         ("a_compiler_that_eats_memory_is_ended", a_compiler_that_eats_memory_is_ended),
         ("a_compiler_that_does_not_listen_is_told_of", a_compiler_that_does_not_listen_is_told_of),
         ("a_compiler_that_is_none_is_told_of", a_compiler_that_is_none_is_told_of),
         ("a_call_that_is_dropped_leaves_nothing", a_call_that_is_dropped_leaves_nothing),
+        ("a_call_that_is_taken_back_ends_at_once_and_tells_what_it_used", a_call_that_is_taken_back),
         ("who_waits_for_a_version_that_is_retired_is_served", who_waits_for_a_version_that_is_retired_is_served),
         ("an_init_that_leaves_a_babbler_holds_up_nothing", an_init_that_leaves_a_babbler_holds_up_nothing),
         ("an_idle_version_is_gone_and_comes_again", an_idle_version_is_gone_and_comes_again),
@@ -299,6 +302,8 @@ fn call(function: &Arc<FunctionConfiguration>, event: &str, logs: &Arc<Log>) -> 
         attempt: 1,
         want_log_tail: false,
         early: None,
+        started: None,
+        cancel: None,
         logs: logs.clone(),
     }
 }
@@ -319,6 +324,38 @@ fn cgroups(fixture: &Fixture) -> Vec<String> {
     let Some(folder) = mounts.iter().find(|folder| folder.is_dir()) else { return Vec::new() };
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.starts_with("instance-") || name.starts_with("zygote-")).collect()
+}
+
+fn a_call_that_is_taken_back(fixture: &Fixture) {
+    let source = "import time\ndef handler(event, context):\n    print('begun', flush=True)\n    time.sleep(event)\n";
+    let function = function(fixture, source);
+    let (worker, log) = (fixture.worker.clone(), Arc::new(Log::default()));
+    tokio::runtime::Handle::current().block_on(async {
+        let (cancel, cancelled) = oneshot::channel();
+        let (started, has_started) = oneshot::channel();
+        let running = tokio::spawn({
+            let call = Call { started: Some(started), cancel: Some(cancelled), ..call(&function, "1000", &log) };
+            let worker = worker.clone();
+            async move { worker.call(call).await }
+        });
+        has_started.await.unwrap();
+        until("the call runs", || log.has("begun")).await;
+        let asked = Instant::now();
+        cancel.send(()).unwrap();
+        let outcome = running.await.unwrap().unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        assert_eq!(outcome.usage.status, UsageStatus::Cancelled);
+        assert_eq!(outcome.result.unwrap_err().error_type, "Sandbox.Cancelled");
+        assert!(outcome.usage.billed_ms > 0 && outcome.usage.memory_peak_bytes > 0);
+        assert!(log.has("Status: cancelled"));
+        // Before it has an instance, there is nothing to account for.
+        let (cancel, cancelled) = oneshot::channel();
+        cancel.send(()).unwrap();
+        let early = worker.call(Call { cancel: Some(cancelled), ..call(&function, "0", &log) }).await;
+        assert!(matches!(early, Err(InvokeError::Cancelled)), "{early:?}");
+        worker.retire(&function.revision_id);
+        until("its instance, the spares and the zygote are gone", || cgroups(fixture).is_empty()).await;
+    });
 }
 
 fn a_call_that_is_dropped_leaves_nothing(fixture: &Fixture) {

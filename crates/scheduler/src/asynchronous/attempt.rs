@@ -1,7 +1,7 @@
 //! One attempt of one leased event, from the lease to the commit that ends it.
 
 use super::{Pump, event::Event, outcomes::Conclusion, window::Place};
-use crate::call::{Ran, Uncommitted};
+use crate::call::{Ran, Uncommitted, Watch};
 use dayfly_store::{Batch, Error as StoreError, Lease};
 use dayfly_types::{InvokeError, Outcome, Timestamp};
 use std::{sync::Arc, time::Duration};
@@ -52,7 +52,7 @@ impl Pump {
             Err(ended) => return (Err(ended), None),
         };
         let invocation = Arc::new(event.invocation.clone());
-        let call = self.inner.calls.run(resolved.function, invocation, event.attempts + 1, false, None);
+        let call = self.inner.calls.run(resolved.function, invocation, event.attempts + 1, Watch::default());
         let (result, ran) = call.instrument(debug_span!("scheduler.call")).await;
         (result.map_err(Ended::Early), Some((ran, uncommitted)))
     }
@@ -83,7 +83,7 @@ impl Pump {
             }
             InvokeError::FunctionNotFound(_) => return Verdict::Conclude(Conclusion::FunctionDeleted),
             InvokeError::Throttled { .. } => self.inner.window.throttled(),
-            InvokeError::NotReady(_) | InvokeError::ShuttingDown => {}
+            InvokeError::NotReady(_) | InvokeError::Cancelled | InvokeError::ShuttingDown => {}
             InvokeError::Internal(reason) => {
                 tracing::warn!(request_id = %event.invocation.request_id, reason, "an asynchronous attempt failed");
             }

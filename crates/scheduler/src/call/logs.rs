@@ -15,6 +15,8 @@ pub(super) const LIVE_AFTER: Duration = Duration::from_millis(250);
 pub(super) struct CallLogs {
     function: Arc<FunctionConfiguration>,
     meter: meter::Handle,
+    /// Takes them too.
+    listener: Option<Box<dyn LogSink>>,
     /// Lines of one stream each, in order.
     waiting: Mutex<Vec<(String, Vec<LogLine>)>>,
     /// Held while lines are on their way to the meter, so that they arrive in order and are never given up half-way.
@@ -22,8 +24,12 @@ pub(super) struct CallLogs {
 }
 
 impl CallLogs {
-    pub(super) fn new(function: Arc<FunctionConfiguration>, meter: meter::Handle) -> Self {
-        Self { function, meter, waiting: Mutex::default(), storing: tokio::sync::Mutex::new(()) }
+    pub(super) fn new(
+        function: Arc<FunctionConfiguration>,
+        meter: meter::Handle,
+        listener: Option<Box<dyn LogSink>>,
+    ) -> Self {
+        Self { function, meter, listener, waiting: Mutex::default(), storing: tokio::sync::Mutex::new(()) }
     }
 
     /// Starts to store what may be stored before the call ends.
@@ -63,6 +69,9 @@ impl CallLogs {
 
 impl LogSink for CallLogs {
     fn lines(&self, stream: &str, lines: Vec<LogLine>) {
+        if let Some(listener) = &self.listener {
+            listener.lines(stream, lines.clone());
+        }
         let mut waiting = self.lock();
         match waiting.last_mut() {
             Some((last, tail)) if last == stream => tail.extend(lines),

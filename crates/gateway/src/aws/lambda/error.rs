@@ -68,6 +68,8 @@ impl From<InvokeError> for Error {
                 format!("The operation cannot be performed at this time. {what}"),
             ),
             InvokeError::Internal(detail) => Self::internal(detail),
+            // Nobody waits for the answer of a call that was taken back.
+            InvokeError::Cancelled => Self::internal(error),
             InvokeError::ShuttingDown => Self {
                 retry_after_s: Some(1),
                 ..Self::new(
