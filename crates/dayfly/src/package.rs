@@ -305,7 +305,8 @@ mod tests {
     #[test]
     fn links_out_of_the_folder_and_things_that_are_no_code_are_refused() {
         let code = folder(&[("app.py", "")]);
-        std::os::unix::fs::symlink("/etc/hostname", code.path().join("link")).unwrap();
+        let outside = folder(&[("secret.txt", "")]);
+        std::os::unix::fs::symlink(outside.path().join("secret.txt"), code.path().join("link")).unwrap();
         assert!(matches!(pack(code.path()), Err(Error::LinkOut(_))));
         let text = folder(&[("a.txt", "")]);
         assert!(matches!(pack(&text.path().join("a.txt")), Err(Error::NotCode(_))));
