@@ -2,11 +2,16 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
-use http_body_util::Full;
+use http_body_util::{Either, Full, combinators::UnsyncBoxBody};
 use serde::Serialize;
+use std::io;
 
-/// What every operation returns: the whole body is in memory.
-pub type Response = http::Response<Full<Bytes>>;
+/// What every operation returns.
+pub type Response = http::Response<Body>;
+
+/// Most bodies are whole in memory; large ones and those of jobs come as they are made. A stream that fails breaks the
+/// connection off, so that nobody takes half a body for the whole.
+pub type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>>;
 
 /// A JSON body.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
@@ -26,14 +31,14 @@ pub fn xml(status: StatusCode, body: String) -> Response {
 
 /// No body.
 pub fn empty(status: StatusCode) -> Response {
-    let mut response = Response::default();
+    let mut response = Response::new(Either::Left(Full::default()));
     *response.status_mut() = status;
     response
 }
 
 /// A body of any type.
 pub fn with_type(status: StatusCode, content_type: &'static str, body: Bytes) -> Response {
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(Either::Left(Full::new(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
