@@ -25,7 +25,9 @@ lint: ## Format and clippy (and cargo-deny, where it is installed)
 
 # One profile for unit tests and for the binary that the end-to-end tests drive: dev, so that it is built once.
 unit: ## Rust tests
-	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace --locked; else cargo test --workspace --locked; fi
+	export DAYFLY_TEST_PYTHON=$(abspath $(PYTHON)); \
+	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace --locked --no-fail-fast; \
+	else cargo test --workspace --locked --no-fail-fast; fi
 	cargo test --workspace --locked --doc --quiet
 
 it: ## Tests of the real server with real clients; ARGS goes to pytest
