@@ -10,7 +10,8 @@ Nothing here is trusted by the processes outside: the function's own code runs i
 Wire, all integers little-endian. Control, one datagram each: from the launcher `clone` with two descriptors (call
 socket, log pipe); to it `R[reason]` (init done; the reason says why it cannot be cloned), `F<error JSON>`, `C<pid>`,
 `E<reason>`. Call socket: in comes u32 length of the header, u32 length of the event, the header (JSON), the event;
-out go frames of u8 kind, u32 length, body: `I` init done, `L` log text, then one of `R` result or `E` error JSON.
+out go frames of u8 kind, u32 length, body: `I` init done, `L` log text, then one of `R` result or `E` error JSON. A job's
+calls take and give any bytes, and may answer `P`, bytes that stand for an exception (`job.py`).
 """
 
 import sys
@@ -265,6 +266,37 @@ def _load_handler():
     return handler
 
 
+def _load_job():
+    """A job's function, in place of a handler. From here on calls are a job's."""
+    global _run
+    from importlib import machinery, util
+
+    # Under a name that is nobody's: the job's own modules may be called anything.
+    loader = machinery.SourceFileLoader("_dayfly_job", "/var/runtime/job.py")
+    job = util.module_from_spec(util.spec_from_loader(loader.name, loader))
+    loader.exec_module(job)
+
+    def run(function, header, event):
+        try:
+            return job.call(function, event) + (None,)
+        except SystemExit:
+            raise
+        except BaseException as error:
+            return _raised(error, header)
+
+    _run = run
+    with open("/var/task/job.json", "rb") as file:
+        description = json.load(file)
+    try:
+        return job.load(description)
+    except SystemExit:
+        raise
+    except job.InvalidFile as error:
+        raise _InitFailed("Runtime.InvalidFunctionFile", "The function file is broken: %s" % error, [])
+    except BaseException as error:
+        raise _InitFailed(type(error).__name__, str(error), _frames(error))
+
+
 def _error_log(body):
     text = "[ERROR] %s" % body["errorType"]
     if body["errorMessage"]:
@@ -326,11 +358,15 @@ def _run(handler, header, event):
     except SystemExit:
         raise
     except BaseException as error:
-        try:
-            message = str(error)
-        except Exception:
-            message = "<exception str() failed>"
-        return _failed(type(error).__name__, message, _frames(error), header)
+        return _raised(error, header)
+
+
+def _raised(error, header):
+    try:
+        message = str(error)
+    except Exception:
+        message = "<exception str() failed>"
+    return _failed(type(error).__name__, message, _frames(error), header)
 
 
 def _failure(error_type, message, stack, header=None):
@@ -470,7 +506,7 @@ class _Cloner(object):
                     self.madvise(start, end - start, 25)
 
 
-def _no_handler(event, context):
+def _no_handler(event, context=None):
     return event
 
 
@@ -576,13 +612,14 @@ def main():
     except OSError:
         one_use = False
     os.environ.pop("GLIBC_TUNABLES", None)
-    sys.argv = [sys.argv[0]]
+    load = _load_job if sys.argv[1:] == ["job"] else _load_handler
+    sys.argv = sys.argv[:1]
     # A write per line, not one per piece of it; what is left without a line feed is written at the end of the call.
     sys.stdout.reconfigure(line_buffering=True)
     sys.stderr.reconfigure(line_buffering=True)
     _setup_logging()
     try:
-        handler = _load_handler()
+        handler = load()
     except _InitFailed as failed:
         _flush()
         body = json.dumps(failed.body).encode()

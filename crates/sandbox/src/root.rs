@@ -37,18 +37,17 @@ pub fn build(spec: &Spec) -> io::Result<()> {
         make_folder(&root.join(folder))?;
     }
     make_devices(root)?;
-    for bind in &spec.binds {
-        bind_sealed(root, bind).map_err(at(&bind.source))?;
+    for (number, bind) in spec.binds.iter().enumerate() {
+        let place = if is_private(&bind.target) { kept_aside(number) } else { bind.target.clone() };
+        bind_sealed(root, bind, &place).map_err(at(&bind.source))?;
     }
     for (path, content) in &spec.files {
         let path = inside(root, path);
         make_folder(path.parent().unwrap_or(root))?;
         fs::write(&path, content).map_err(at(&path))?;
     }
-    for (path, target) in &spec.links {
-        let path = inside(root, path);
-        make_folder(path.parent().unwrap_or(root))?;
-        symlink(target, &path).map_err(at(&path))?;
+    for (path, target) in spec.links.iter().filter(|(path, _)| !is_private(path)) {
+        make_link(&inside(root, path), target)?;
     }
     // The host's /proc lets a new one be mounted inside (the kernel asks that one be fully visible); the new one covers it.
     mount_bind_recursive("/proc", root.join("proc")).map_err(at("/proc"))?;
@@ -81,14 +80,34 @@ pub fn mount_proc_of(pid: i32) -> io::Result<()> {
     move_mount(&proc, "", rustix::fs::CWD, "/proc", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(at("/proc"))
 }
 
-/// Mounts an empty `/tmp` and an empty `/dev/shm` of `tmp_bytes` each.
-pub fn mount_private(tmp_bytes: u64) -> io::Result<()> {
+/// Mounts an empty `/tmp` and an empty `/dev/shm` of `spec.tmp_bytes` each, and in them what the specification shows there.
+pub fn mount_private(spec: &Spec) -> io::Result<()> {
+    let tmp_bytes = spec.tmp_bytes;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     // An inode per 4 KiB, as file systems on disk have by default: no more, or empty files would be free memory.
     let options = format!("size={tmp_bytes},nr_inodes={},mode=1777\0", (tmp_bytes / 4096).max(1024));
     let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).map_err(io::Error::other)?;
     mount("tmpfs", "/tmp", "tmpfs", flags, options).map_err(at("/tmp"))?;
-    mount("tmpfs", "/dev/shm", "tmpfs", flags, options).map_err(at("/dev/shm"))
+    mount("tmpfs", "/dev/shm", "tmpfs", flags, options).map_err(at("/dev/shm"))?;
+    for (number, bind) in spec.binds.iter().enumerate().filter(|(_, bind)| is_private(&bind.target)) {
+        let place = kept_aside(number);
+        make_mount_point(&bind.target, fs::metadata(&place)?.is_dir())?;
+        mount_bind_recursive(&place, &bind.target).map_err(at(&bind.target))?;
+    }
+    for (path, target) in spec.links.iter().filter(|(path, _)| is_private(path)) {
+        make_link(path, target)?;
+    }
+    Ok(())
+}
+
+/// Whether `path` is in a folder that each instance has for itself.
+pub(crate) fn is_private(path: &Path) -> bool {
+    ["/tmp", "/dev/shm"].iter().any(|folder| path.starts_with(folder))
+}
+
+/// Where a mount that belongs into a private folder waits for the instances to get theirs.
+fn kept_aside(number: usize) -> PathBuf {
+    PathBuf::from(format!("/var/aside/{number}"))
 }
 
 fn make_devices(root: &Path) -> io::Result<()> {
@@ -108,19 +127,14 @@ fn make_devices(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn bind_sealed(root: &Path, bind: &BindMount) -> io::Result<()> {
-    let target = inside(root, &bind.target);
+/// Mounts at `place` inside.
+fn bind_sealed(root: &Path, bind: &BindMount, place: &Path) -> io::Result<()> {
+    let target = inside(root, place);
     // A source that is a link is mounted as what it points to.
-    if fs::metadata(&bind.source)?.is_dir() {
-        make_folder(&target)?;
-    } else {
-        make_folder(target.parent().unwrap_or(root))?;
-        if !target.exists() {
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&target)?;
-        }
-    }
+    make_mount_point(&target, fs::metadata(&bind.source)?.is_dir())?;
     mount_bind_recursive(&bind.source, &target)?;
-    for hidden in bind.hide.iter().map(|hidden| inside(root, hidden)).filter(|hidden| hidden.is_dir()) {
+    let below = |hidden: &PathBuf| Some(target.join(hidden.strip_prefix(&bind.target).ok()?));
+    for hidden in bind.hide.iter().filter_map(below).filter(|hidden| hidden.is_dir()) {
         mount("tmpfs", &hidden, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"size=4k,nr_inodes=1,mode=755")?;
     }
     sys::seal_mount(&target, false)
@@ -153,6 +167,22 @@ fn leave_chroot(below: &Path) -> io::Result<()> {
         }
         here = above;
     }
+}
+
+fn make_mount_point(path: &Path, is_folder: bool) -> io::Result<()> {
+    if is_folder {
+        return make_folder(path);
+    }
+    make_folder(path.parent().unwrap_or(path))?;
+    if !path.exists() {
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path).map_err(at(path))?;
+    }
+    Ok(())
+}
+
+fn make_link(path: &Path, target: &Path) -> io::Result<()> {
+    make_folder(path.parent().unwrap_or(path))?;
+    symlink(target, path).map_err(at(path))
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {

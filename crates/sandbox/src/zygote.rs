@@ -6,7 +6,7 @@
 use crate::{
     control::{receive_bytes, send_bytes},
     protocol::{CALL_FD, Spec},
-    root::{self, at},
+    root::{self, at, is_private},
     seccomp, sys,
 };
 use rustix::{
@@ -122,7 +122,7 @@ impl Template {
         for cgroup in cgroups {
             rustix::io::write(cgroup, b"0").map_err(at("entering the cgroup"))?;
         }
-        root::mount_private(self.spec.tmp_bytes)?;
+        root::mount_private(&self.spec)?;
         let processes = match boot {
             Boot::Instance { .. } => {
                 root::mount_proc(false)?;
@@ -218,7 +218,7 @@ impl Template {
     }
 
     fn mount_for(&self, pid: i32) -> io::Result<()> {
-        root::mount_private(self.spec.tmp_bytes)?;
+        root::mount_private(&self.spec)?;
         root::mount_proc_of(pid)
     }
 }
@@ -315,11 +315,6 @@ impl Zygote {
         let name = shared.split_ascii_whitespace().nth(5).unwrap_or("anonymous memory");
         Some(format!("init left shared writable memory ({name}), which calls would share"))
     }
-}
-
-/// Whether `path` is in a folder that each instance has for itself.
-fn is_private(path: &Path) -> bool {
-    ["/tmp", "/dev/shm"].iter().any(|folder| path.starts_with(folder))
 }
 
 /// Whether descriptor `number` is open for writing, by its `fdinfo`.

@@ -11,6 +11,7 @@ use std::{
     collections::HashMap,
     io,
     os::{fd::AsFd, unix::net::UnixStream},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -71,10 +72,9 @@ pub fn run(
     time: Duration,
 ) -> Result<Floor, Error> {
     let shared = &worker.shared;
-    let interpreter = worker.interpreter(function.runtime).ok_or(Error::NotPublished)?;
-    let code = worker.code.path_of(&function.code.sha256, function.runtime).ok_or(Error::NotPublished)?;
+    let recipe = worker.recipe(&Arc::new(function.clone())).map_err(|_| Error::NotPublished)?;
     let number = shared.next_number();
-    let spec = shared.sandbox.spec(&shared.options, function, interpreter, &code, "floor", number);
+    let spec = shared.sandbox.spec(&shared.options, &recipe, "floor", number);
     let limits = CgroupLimits {
         memory_bytes: u64::from(function.memory_mb) << 20,
         cpu_millis: Some(cpu_millis(function.memory_mb)),

@@ -29,12 +29,17 @@ const ERROR_BYTES_MAX: usize = 1 << 20;
 /// Bytes of `X-Amz-Log-Result`.
 const LOG_TAIL_BYTES: usize = 4096;
 
+/// `FunctionError::error_type` of a job's call that raised; the payload is the function's own.
+const RAISED: &str = "Function.Raised";
+
 /// What an instance answers before it ends.
 pub enum Answer {
     /// The handler's JSON.
     Result(Bytes),
     /// The handler's, or init's, error JSON.
     Error { body: Bytes, in_init: bool },
+    /// Bytes that stand for what a job's function raised.
+    Raised(Bytes),
     /// A result over the limit: its length.
     TooLarge(usize),
     /// Init is done; the event may come.
@@ -48,10 +53,10 @@ pub async fn answer(socket: &mut UnixStream, result_bytes_max: usize) -> io::Res
         let mut head = [0; 5];
         socket.read_exact(&mut head).await?;
         let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        let most = if head[0] == b'R' { result_bytes_max } else { ERROR_BYTES_MAX };
+        let most = if matches!(head[0], b'R' | b'P') { result_bytes_max } else { ERROR_BYTES_MAX };
         if length > most {
             return match head[0] {
-                b'R' | b'E' => Ok((Answer::TooLarge(length), log)),
+                b'R' | b'P' | b'E' => Ok((Answer::TooLarge(length), log)),
                 _ => Err(io::ErrorKind::InvalidData.into()),
             };
         }
@@ -61,6 +66,7 @@ pub async fn answer(socket: &mut UnixStream, result_bytes_max: usize) -> io::Res
         match head[0] {
             b'L' if log.is_none() => log = Some(body),
             b'R' => return Ok((Answer::Result(body), log)),
+            b'P' => return Ok((Answer::Raised(body), log)),
             b'E' => return Ok((Answer::Error { body, in_init: false }, log)),
             b'F' => return Ok((Answer::Error { body, in_init: true }, log)),
             b'I' => return Ok((Answer::Ready, log)),
@@ -193,7 +199,7 @@ pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
         status: UsageStatus::Success,
         tags: function.tags.clone(),
     };
-    let answered = matches!(ending, Ending::Answered(Answer::Result(_) | Answer::Error { .. }, _));
+    let answered = matches!(ending, Ending::Answered(Answer::Result(_) | Answer::Error { .. } | Answer::Raised(_), _));
     if answered {
         usage.billed_ms = report::billed_ms(usage.duration_us);
         usage.memory_peak_bytes = memory_peak_bytes(cgroup, resident_bytes, usage.memory_mb);
@@ -207,6 +213,10 @@ pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
             usage.status = UsageStatus::Error;
             let error_type = error_type_of(&body);
             (Err(FunctionError { error_type, payload: body }), log)
+        }
+        Ending::Answered(Answer::Raised(payload), log) => {
+            usage.status = UsageStatus::Error;
+            (Err(FunctionError { error_type: RAISED.to_owned(), payload }), log)
         }
         Ending::Answered(Answer::TooLarge(length), log) => {
             usage.status = UsageStatus::Error;

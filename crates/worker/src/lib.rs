@@ -6,8 +6,8 @@
 
 use dayfly_sandbox::cgroup::{self, Cgroup, Cgroups};
 use dayfly_types::{
-    FunctionConfiguration, FunctionError, Invocation, InvokeError, Limits, LogSink, Outcome, Qualifier, Runtime,
-    Timestamp, Usage, UsageStatus, credentials::Credentials,
+    FunctionConfiguration, FunctionError, Invocation, InvokeError, JobFunction, Limits, LogSink, Outcome, Qualifier,
+    Runtime, Timestamp, Usage, UsageStatus, credentials::Credentials,
 };
 use std::{
     collections::HashMap,
@@ -23,17 +23,21 @@ use tokio::{sync::oneshot, task::JoinSet, time::Instant};
 use tracing::Instrument;
 
 pub mod code;
+pub mod environment;
 #[doc(hidden)]
 pub mod floor;
 pub mod interpreters;
 
 mod compiler;
 mod instance;
+mod job;
 mod log_pipe;
 mod pool;
 mod report;
 mod slots;
 mod spec;
+
+pub use job::FunctionFile;
 
 /// How a worker is set up.
 pub struct Options {
@@ -62,6 +66,7 @@ pub struct Handle {
     slots: slots::Slots,
     interpreters: Arc<Vec<interpreters::Interpreter>>,
     code: code::Cache,
+    functions: Arc<job::FunctionFiles>,
     versions: Arc<Mutex<Versions>>,
     draining: Arc<AtomicBool>,
 }
@@ -150,7 +155,10 @@ impl Handle {
         let cgroups = Cgroups::open(&options.server_id)?;
         let sandbox = spec::Shared::prepare(&options.folder).map_err(file_error(options.folder.clone()))?;
         let memory = options.folder.join("interpreters.json");
-        let interpreters = tokio::task::spawn_blocking(move || interpreters::find_again(&[], &memory));
+        let interpreters = tokio::task::spawn_blocking({
+            let memory = memory.clone();
+            move || interpreters::find_again(&[], &memory)
+        });
         let interpreters = interpreters.await.unwrap_or_default();
         let shared = Shared { options, sandbox, cgroups, binary, numbers: AtomicU64::new(1), endings: Arc::default() };
         let shared = Arc::new(shared);
@@ -158,11 +166,15 @@ impl Handle {
         let compiler = Arc::new(compiler::Compiler::new(shared.clone()));
         let code = code::Cache::open(&folder.join("code"), &shared.options.limits, compiler)
             .map_err(file_error(folder.clone()))?;
+        let environments = environment::Environments::new(folder, &memory);
+        let functions =
+            job::FunctionFiles::open(folder.join("functions"), environments).map_err(file_error(folder.clone()))?;
         let handle = Self {
             shared,
             slots: slots::Slots::of_machine(),
             interpreters: Arc::new(interpreters),
             code,
+            functions: Arc::new(functions),
             versions: Arc::default(),
             draining: Arc::default(),
         };
@@ -182,6 +194,22 @@ impl Handle {
             code::Error::Io(std::io::Error::other(format!("there is no interpreter for {runtime} on this machine")))
         })?;
         self.code.publish(sha256, &zip, interpreter).await.map(|_| ())
+    }
+
+    /// Keeps a job's function file, whose SHA-256 (hexadecimal) the caller has checked, for calls of functions with
+    /// this code and job, and finds out what their environment is. `file` is linked, or copied, and stays the caller's.
+    /// Calls need the lease that this gives.
+    pub async fn publish_function_file(
+        &self,
+        sha256: &str,
+        file: PathBuf,
+        job: &JobFunction,
+        runtime: Runtime,
+    ) -> Result<FunctionFile, code::Error> {
+        let (functions, sha256, job) = (self.functions.clone(), sha256.to_owned(), job.clone());
+        let interpreter = self.interpreter(runtime).cloned();
+        let publish = move || functions.publish(&sha256, &file, &job, interpreter.as_ref(), runtime);
+        tokio::task::spawn_blocking(publish).await.map_err(std::io::Error::other)?
     }
 
     /// What compiles this worker's packages. For tests of its walls; `publish` is what others want.
@@ -277,17 +305,30 @@ impl Handle {
         if let Some(version) = versions.current.get(&function.revision_id) {
             return Ok(version.clone());
         }
-        let interpreter = self.interpreter(function.runtime).cloned().ok_or_else(|| {
-            InvokeError::NotReady(format!("there is no interpreter for {} on this machine", function.runtime))
-        })?;
-        let code = self
-            .code
-            .path_of(&function.code.sha256, function.runtime)
-            .ok_or_else(|| InvokeError::NotReady("its code is not unpacked here".to_owned()))?;
-        let recipe = pool::Recipe { function: function.clone(), interpreter, code };
+        let recipe = self.recipe(function)?;
         let version = pool::start(self.shared.clone(), recipe);
         versions.current.insert(function.revision_id.clone(), version.clone());
         Ok(version)
+    }
+
+    fn recipe(&self, function: &Arc<FunctionConfiguration>) -> Result<pool::Recipe, InvokeError> {
+        let not_ready = |reason: &str| InvokeError::NotReady(reason.to_owned());
+        let (sha256, runtime) = (&function.code.sha256, function.runtime);
+        let (interpreter, code) = match &function.job {
+            Some(job) => {
+                let published = self.functions.get(sha256, job, runtime);
+                let published = published.ok_or_else(|| not_ready("its function file is not here"))?;
+                (published.seen.interpreter.clone(), pool::Code::Job(published))
+            }
+            None => {
+                let interpreter = self.interpreter(runtime).cloned().ok_or_else(|| {
+                    InvokeError::NotReady(format!("there is no interpreter for {runtime} on this machine"))
+                })?;
+                let code = self.code.path_of(sha256, runtime);
+                (interpreter, pool::Code::Package(code.ok_or_else(|| not_ready("its code is not unpacked here"))?))
+            }
+        };
+        Ok(pool::Recipe { function: function.clone(), interpreter, code })
     }
 }
 

@@ -4,9 +4,9 @@ use crate::{
     Options,
     code::compile::TASK_ROOT,
     interpreters::{Interpreter, Mount},
+    pool::{Code, MEMORY_MB_PER_CPU, Recipe},
 };
 use dayfly_sandbox::{BindMount, Spec, seccomp};
-use dayfly_types::FunctionConfiguration;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -14,6 +14,7 @@ use std::{
 
 /// The runtime that runs inside; mounted at `/var/runtime`.
 const BOOTSTRAP: &str = include_str!("../../../runtimes/python/bootstrap.py");
+const JOB: &str = include_str!("../../../runtimes/python/job.py");
 /// Loopback port inside that reaches this server.
 const ENDPOINT_PORT: u16 = 4566;
 /// First host id of the range that sandboxes map to as root: far above what systems hand out to people and containers.
@@ -23,6 +24,19 @@ const HOST_IDS: u32 = 1 << 16;
 const HOST_RANGES: u32 = 4096;
 /// Processes and threads that a compiler may have: it needs one.
 pub const COMPILER_PROCESSES: u64 = 4;
+
+/// Where Lambda's interpreter looks for libraries and modules.
+const PATHS: [(&str, &str); 2] = [
+    (
+        "LD_LIBRARY_PATH",
+        "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
+    ),
+    ("PYTHONPATH", "/var/runtime"),
+];
+/// What numerical libraries ask for the number of their threads; a job's get as many as its calls have CPUs, since more
+/// would only wait for each other.
+const THREADS: [&str; 5] =
+    ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "PYTHON_CPU_COUNT"];
 
 /// What every sandbox of this worker shares: folders, made once.
 #[derive(Debug, Clone)]
@@ -40,7 +54,8 @@ impl Shared {
         }
         open_to_read(&shared.runtime, 0o755)?;
         let filter = seccomp::to_bytes(&seccomp::call().map_err(io::Error::other)?);
-        for (name, content) in [("bootstrap.py", BOOTSTRAP.as_bytes()), ("call.bpf", &filter)] {
+        let runtime = [("bootstrap.py", BOOTSTRAP.as_bytes()), ("job.py", JOB.as_bytes()), ("call.bpf", &filter)];
+        for (name, content) in runtime {
             let path = shared.runtime.join(name);
             fs::write(&path, content)?;
             open_to_read(&path, 0o644)?;
@@ -48,21 +63,21 @@ impl Shared {
         Ok(shared)
     }
 
-    /// The sandbox of `function` with its code at `code`. `number` picks the range of host ids.
-    pub fn spec(
-        &self,
-        options: &Options,
-        function: &FunctionConfiguration,
-        interpreter: &Interpreter,
-        code: &Path,
-        log_stream: &str,
-        number: u64,
-    ) -> Spec {
-        let mut spec = self.compiler(interpreter, code, number);
+    /// The sandbox of a function version. `number` picks the range of host ids.
+    pub fn spec(&self, options: &Options, recipe: &Recipe, log_stream: &str, number: u64) -> Spec {
+        let Recipe { function, interpreter, code } = recipe;
+        let mut spec = match code {
+            Code::Package(folder) => self.compiler(interpreter, folder, number),
+            Code::Job(published) => self.base(interpreter, published.binds(), number),
+        };
         spec.binds.push(bind(&self.runtime, Path::new("/var/runtime"), &[]));
         spec.files = files();
         spec.program.extend(["-S", "-B", "/var/runtime/bootstrap.py"].map(str::to_owned));
-        spec.environment = environment(options, function, interpreter, log_stream);
+        spec.environment = environment(options, recipe, log_stream);
+        if let (Code::Job(published), Some(job)) = (code, &function.job) {
+            spec.program.push("job".to_owned());
+            spec.files.push((Path::new(TASK_ROOT).join("job.json"), published.description(job)));
+        }
         spec.tmp_bytes = u64::from(function.ephemeral_storage_mb) << 20;
         spec.open_files = options.limits.open_files;
         spec.processes = options.limits.processes;
@@ -71,6 +86,10 @@ impl Shared {
 
     /// A sandbox in which `interpreter` sees the tree at `code` and nothing else. Its arguments are still to be added.
     pub fn compiler(&self, interpreter: &Interpreter, code: &Path, number: u64) -> Spec {
+        self.base(interpreter, vec![bind(code, Path::new(TASK_ROOT), &[])], number)
+    }
+
+    fn base(&self, interpreter: &Interpreter, code: Vec<BindMount>, number: u64) -> Spec {
         let mut binds = Vec::new();
         let mut links = Vec::new();
         for mount in &interpreter.mounts {
@@ -80,7 +99,7 @@ impl Shared {
                 Mount::Link { path, target } => links.push((path.clone(), target.clone())),
             }
         }
-        binds.push(bind(code, Path::new(TASK_ROOT), &[]));
+        binds.extend(code);
         Spec {
             mount_point: self.mount_point.clone(),
             binds,
@@ -98,7 +117,7 @@ impl Shared {
     }
 }
 
-fn bind(source: &Path, target: &Path, hide: &[PathBuf]) -> BindMount {
+pub fn bind(source: &Path, target: &Path, hide: &[PathBuf]) -> BindMount {
     BindMount { source: source.to_owned(), target: target.to_owned(), hide: hide.to_vec() }
 }
 
@@ -123,32 +142,36 @@ fn files() -> Vec<(PathBuf, String)> {
     .to_vec()
 }
 
+/// CPUs that a call may use by its memory size, rounded up.
+fn cpus(memory_mb: u32) -> u32 {
+    memory_mb.div_ceil(MEMORY_MB_PER_CPU)
+}
+
 /// What init and handler find in `os.environ`: the function's own variables, and Lambda's, which win.
-fn environment(
-    options: &Options,
-    function: &FunctionConfiguration,
-    interpreter: &Interpreter,
-    log_stream: &str,
-) -> Vec<(String, String)> {
+fn environment(options: &Options, recipe: &Recipe, log_stream: &str) -> Vec<(String, String)> {
+    let Recipe { function, interpreter, code } = recipe;
     let credentials = (options.credentials)(function);
     let region = function.arn.region.as_str();
     let memory = function.memory_mb.to_string();
     let endpoint = format!("http://127.0.0.1:{ENDPOINT_PORT}");
     let own = function.environment.iter().map(|(name, value)| (name.clone(), value.clone()));
-    let library_path = "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib";
+    let threads = cpus(function.memory_mb).to_string();
+    let is_job = matches!(code, Code::Job(_));
+    // The caller's own interpreter finds libraries and modules where it does outside: nothing comes before that.
+    let is_own = matches!(code, Code::Job(published) if published.seen.own.is_some());
+    // These a function may set for itself.
     let mut environment: std::collections::BTreeMap<String, String> = [
-        // These a function may set for itself.
         ("PATH", "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"),
-        ("LD_LIBRARY_PATH", library_path),
-        ("PYTHONPATH", "/var/runtime"),
         ("LANG", "en_US.UTF-8"),
         ("TZ", ":UTC"),
         ("HOME", "/tmp"),
         // OpenBLAS starts its threads when it is imported, and what has threads cannot be cloned.
         ("OPENBLAS_NUM_THREADS", "1"),
     ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into_iter()
+    .chain(PATHS.into_iter().filter(|_| !is_own))
+    .chain(THREADS.into_iter().filter(|_| is_job).map(|name| (name, threads.as_str())))
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .chain(own)
     .collect();
     let mut set = |name: &str, value: &str| {

@@ -53,6 +53,9 @@ pub enum Error {
         /// The limit.
         limit_bytes: u64,
     },
+    /// The environment that a job asks for cannot be shown.
+    #[error(transparent)]
+    Environment(#[from] crate::environment::Error),
     /// The disk failed: Dayfly's own fault.
     #[error("unpacking failed: {0}")]
     Io(#[from] io::Error),
@@ -170,8 +173,7 @@ impl Shared {
 
 /// `SHA-TAG`; `None` unless the hash is one, since it becomes a path.
 fn tree_name(sha256_hex: &str, cache_tag: &str) -> Option<String> {
-    let valid = sha256_hex.len() == 64 && sha256_hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    valid.then(|| format!("{sha256_hex}-{cache_tag}"))
+    crate::environment::is_content_id(sha256_hex).then(|| format!("{sha256_hex}-{cache_tag}"))
 }
 
 /// One publish on a thread of its own. Holds the tree's lock and a permit until it is done, even when its caller left.

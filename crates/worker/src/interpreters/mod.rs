@@ -7,9 +7,9 @@ mod mounts;
 mod probe;
 
 pub use mounts::Mount;
+pub(crate) use probe::Probes;
 
 use dayfly_types::Runtime;
-use probe::Probes;
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
@@ -39,6 +39,8 @@ pub struct Interpreter {
     pub has_ctypes: bool,
     /// Whether its C library is glibc, whose tunables it then understands; else it is musl.
     pub has_glibc: bool,
+    /// `sys.base_prefix`.
+    pub prefix: PathBuf,
     /// What a sandbox must show for it, in an order in which it can be mounted: always read-only, at the same path.
     pub mounts: Vec<Mount>,
 }
@@ -132,6 +134,17 @@ fn probe_all(probes: &Probes, paths: &[PathBuf]) -> Vec<Interpreter> {
     found
 }
 
+/// The interpreter behind `path`, or why there is none that can run functions.
+pub(crate) fn at(probes: &Probes, path: &Path) -> Result<Interpreter, String> {
+    if !path.exists() {
+        return Err("there is no such file".to_owned());
+    }
+    let executable = executable(path).ok_or("it is no program that everybody may run and only its owner may change")?;
+    interpreter(probes, &executable).ok_or_else(|| {
+        "it is no CPython 3.9 to 3.14 with a global lock, or not everybody may read its library".to_owned()
+    })
+}
+
 /// The real file behind `path`, if it is a program that everybody may run and only its owner may change. Shims are
 /// scripts, so they are not.
 fn executable(path: &Path) -> Option<PathBuf> {
@@ -170,6 +183,7 @@ fn interpreter(probes: &Probes, executable: &Path) -> Option<Interpreter> {
         cache_tag: probe.cache_tag.clone()?,
         has_ctypes: probe.has_ctypes,
         has_glibc: probe.glibc,
+        prefix: probe.prefix.clone(),
         mounts: mounts::mounts(&executable, &probe),
         executable,
     })
@@ -195,6 +209,7 @@ mod tests {
             cache_tag: "cpython-312".into(),
             has_ctypes: true,
             has_glibc: true,
+            prefix: "/usr".into(),
             mounts: Vec::new(),
         };
         let found = || vec![one("3.12.1", "/a"), one("3.12.4", "/b"), one("3.12.4", "/c")];

@@ -22,7 +22,7 @@ const BYTES_MAX: u64 = 64 << 10;
 
 /// What the script prints.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-pub(super) struct Probe {
+pub(crate) struct Probe {
     pub implementation: String,
     pub version: (u8, u8, u32, String, u32),
     pub cache_tag: Option<String>,
@@ -39,7 +39,7 @@ pub(super) struct Probe {
 
 /// Answers of an earlier start, and of this one.
 #[derive(Default)]
-pub(super) struct Probes {
+pub(crate) struct Probes {
     before: Answers,
     now: Mutex<BTreeMap<PathBuf, Answer>>,
 }
@@ -92,7 +92,9 @@ impl Probes {
     /// What the executable is. `None` when it is no interpreter, or could not be asked.
     pub fn of(&self, executable: &Path) -> Option<Probe> {
         let file = Identity::of(executable).ok()?;
-        let known = self.before.answers.get(executable).filter(|known| known.file == file);
+        let now = || self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = now().get(executable).cloned();
+        let known = asked.as_ref().or(self.before.answers.get(executable)).filter(|known| known.file == file);
         let probe = match known {
             Some(known) => known.probe.clone(),
             // An executable that did not get to answer, say on a busy machine, is asked again by the next start.
@@ -101,8 +103,7 @@ impl Probes {
         if probe.is_none() {
             tracing::debug!(executable = %executable.display(), "not a usable interpreter");
         }
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        now.insert(executable.to_owned(), Answer { file, probe: probe.clone() });
+        now().insert(executable.to_owned(), Answer { file, probe: probe.clone() });
         probe
     }
 

@@ -28,14 +28,7 @@ impl Version {
         let function = &self.recipe.function;
         let number = self.shared.next_number();
         let stream: Arc<str> = log_stream_name().into();
-        let spec = self.shared.sandbox.spec(
-            &self.shared.options,
-            function,
-            &self.recipe.interpreter,
-            &self.recipe.code,
-            &stream,
-            number,
-        );
+        let spec = self.shared.sandbox.spec(&self.shared.options, &self.recipe, &stream, number);
         let launcher = Launcher::start(&self.shared.binary, &spec)?;
         let mut live = Live {
             control: watched(launcher.control)?,

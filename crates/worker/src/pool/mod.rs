@@ -26,6 +26,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+/// Lambda's measure: so much memory goes with one CPU.
+pub(crate) const MEMORY_MB_PER_CPU: u32 = 1769;
 /// How often demand is measured while there is any.
 const TICK: Duration = Duration::from_millis(100);
 /// Spares leave after this time without a call.
@@ -74,8 +76,16 @@ pub struct Recipe {
     pub function: Arc<FunctionConfiguration>,
     /// Runs it.
     pub interpreter: Interpreter,
-    /// Its unpacked code.
-    pub code: PathBuf,
+    /// What is at `/var/task`.
+    pub code: Code,
+}
+
+/// A version's code.
+pub enum Code {
+    /// An unpacked package.
+    Package(PathBuf),
+    /// A function file, and what is seen beside it. Kept while the version is.
+    Job(Arc<crate::job::Published>),
 }
 
 /// Starts the actor of a version.
@@ -484,9 +494,9 @@ async fn next_event(live: &mut Option<Live>) -> Event {
     }
 }
 
-/// CPU share of a memory size, in thousandths: 1,769 MB are one CPU.
+/// CPU share of a memory size, in thousandths.
 pub(crate) fn cpu_millis(memory_mb: u32) -> u64 {
-    u64::from(memory_mb) * 1000 / 1769
+    u64::from(memory_mb) * 1000 / u64::from(MEMORY_MB_PER_CPU)
 }
 
 fn platform(text: String) -> LogLine {

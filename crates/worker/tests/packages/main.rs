@@ -86,6 +86,7 @@ pub fn interpreter() -> Interpreter {
         cache_tag: "cpython-311".into(),
         has_ctypes: true,
         has_glibc: true,
+        prefix: "/usr".into(),
         mounts: Vec::new(),
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod jobs;
+
 use dayfly_types::{
     CodeReference, FunctionConfiguration, Invocation, InvokeError, Limits, LogLine, LogSink, Qualifier, RequestId,
     Timestamp, UsageStatus,
@@ -35,7 +37,7 @@ fn main() {
         dayfly_sandbox::launcher::main()
     }
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 11] = [
+    let tests: [(&str, Test); 18] = [
         ("a_package_is_compiled_in_a_sandbox", a_package_is_compiled_in_a_sandbox),
         ("a_compiler_sees_and_reaches_nothing_of_the_host", a_compiler_sees_and_reaches_nothing_of_the_host),
         ("a_compiler_that_eats_memory_is_ended", a_compiler_that_eats_memory_is_ended),
@@ -47,6 +49,16 @@ fn main() {
         ("an_init_that_leaves_a_babbler_holds_up_nothing", an_init_that_leaves_a_babbler_holds_up_nothing),
         ("an_idle_version_is_gone_and_comes_again", an_idle_version_is_gone_and_comes_again),
         ("a_burst_of_calls_that_time_out_costs_only_them", a_burst_of_calls_that_time_out_costs_only_them),
+        ("a_jobs_calls_take_and_give_bytes", jobs::a_jobs_calls_take_and_give_bytes),
+        ("a_function_file_that_is_none_fails_in_init", jobs::a_function_file_that_is_none_fails_in_init),
+        ("a_function_file_is_kept_as_long_as_it_is_used", jobs::a_function_file_is_kept_as_long_as_it_is_used),
+        ("threads_follow_the_share_of_cpu", jobs::threads_follow_the_share_of_cpu),
+        ("a_built_environment_is_seen", jobs::a_built_environment_is_seen),
+        (
+            "the_callers_own_environment_is_seen_and_nothing_else",
+            jobs::the_callers_own_environment_is_seen_and_nothing_else,
+        ),
+        ("an_executable_that_cannot_run_the_job_is_refused", jobs::an_executable_that_cannot_run_the_job_is_refused),
     ];
     let trials = tests.map(|(name, test)| {
         Trial::test(name, move || {
@@ -282,7 +294,11 @@ impl LogSink for Log {
 
 impl Log {
     fn has(&self, text: &str) -> bool {
-        self.0.lock().unwrap().contains(text)
+        self.text().contains(text)
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
     }
 }
 

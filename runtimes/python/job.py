@@ -1,0 +1,108 @@
+"""A job's function: read from its file in the zygote, called with bytes in each clone.
+
+Loaded by `bootstrap.py`, in the same interpreter and with the same (that is: no) trust, when the sandbox is a job's. The
+server has written `/var/task/job.json`: `imports`, modules to import first; and for a caller's own environment `path`, its
+`sys.path`, `executable` and `prefix`. Python 3.9 to 3.14, standard library only.
+
+The function file, `/var/task/function`, integers little-endian: `DAYFLYF1`; u32 number of buffers; u64 length of the
+pickle; for each buffer u64 offset and u64 length; the pickle; the buffers. The file is mapped privately: what nobody
+writes to is in memory once for all calls, in the page cache, and who writes gets pages of its own.
+"""
+
+import importlib
+import mmap
+import os
+import pickle
+import struct
+import sys
+import types
+
+_HEAD = struct.Struct("<8sIQ")
+_BUFFER = struct.Struct("<QQ")
+_MAGIC = b"DAYFLYF1"
+_SITE_FOLDERS = ("site-packages", "dist-packages")
+
+
+class InvalidFile(Exception):
+    """The function file is not in the format above."""
+
+
+def load(description):
+    """Makes the interpreter the caller's, imports what the job uses, and reads the function: bytes to bytes."""
+    # What is pickled as `__main__`'s was the caller's script's, not this runtime's.
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    if description.get("path") is not None:
+        _become(description)
+    for name in description["imports"]:
+        try:
+            importlib.import_module(name)
+        except Exception:
+            pass  # If the function needs it, it will say so.
+    with open("/var/task/function", "rb") as file:
+        return read(file)
+
+
+def _become(description):
+    """The caller's `sys.path`, prefix and executable, and what its `.pth` files run at every start."""
+    sys.path[:] = description["path"]
+    sys.path_importer_cache.clear()
+    sys.executable = description["executable"]
+    sys.prefix = sys.exec_prefix = description["prefix"]
+    for folder in description["path"]:
+        if os.path.basename(folder) in _SITE_FOLDERS:
+            _run_pth_files(folder)
+
+
+def _run_pth_files(folder):
+    """Lines with imports install the finders of editable packages and namespaces; the others are in `sys.path` already."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".pth"))
+    except OSError:
+        return
+    for name in names:
+        try:
+            with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+                lines = [line for line in file if line.startswith(("import ", "import\t"))]
+            for line in lines:
+                # As `site` does, which lets such lines refer to the folder.
+                exec(line, {"sitedir": folder, "__name__": "site"})
+        except Exception as error:
+            sys.stderr.write("%s: %s: %s\n" % (os.path.join(folder, name), type(error).__name__, error))
+
+
+def read(file):
+    """The callable of a function file. Its buffers are writable, and shared until they are written to."""
+    size = os.fstat(file.fileno()).st_size
+    if size < _HEAD.size:
+        raise InvalidFile("it is cut off")
+    view = memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY))
+    magic, count, length = _HEAD.unpack_from(view)
+    if magic != _MAGIC:
+        raise InvalidFile("it does not begin with %s" % _MAGIC.decode())
+    start = _HEAD.size + count * _BUFFER.size
+    if start + length > size:
+        raise InvalidFile("it is cut off")
+    buffers = []
+    for place in range(_HEAD.size, start, _BUFFER.size):
+        offset, bytes_ = _BUFFER.unpack_from(view, place)
+        if offset + bytes_ > size:
+            raise InvalidFile("a buffer is not in it")
+        buffers.append(view[offset : offset + bytes_])
+    return pickle.loads(view[start : start + length], buffers=buffers)
+
+
+def call(function, event):
+    """Calls the function. Gives a frame's kind and body: `R` and its bytes, or `P` and those of what it raised.
+
+    Raises whatever else the function raises.
+    """
+    try:
+        result = function(event)
+    except Exception as error:
+        payload = getattr(error, "dayfly_payload", None)
+        if not isinstance(payload, bytes):
+            raise
+        return ord("P"), payload
+    if not isinstance(result, bytes):
+        raise TypeError("a job's function returns bytes, not %s" % type(result).__name__)
+    return ord("R"), result
