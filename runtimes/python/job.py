@@ -20,6 +20,9 @@ import types
 _HEAD = struct.Struct("<8sIQ")
 _BUFFER = struct.Struct("<QQ")
 _MAGIC = b"DAYFLYF1"
+_OPENBLAS = "OPENBLAS_NUM_THREADS"
+# What an instance has yet to do to have the threads of numerical libraries: a function and their number.
+_start_threads = []
 _SITE_FOLDERS = ("site-packages", "dist-packages")
 
 
@@ -33,13 +36,37 @@ def load(description):
     sys.modules["__main__"] = types.ModuleType("__main__")
     if description.get("path") is not None:
         _become(description)
+    # OpenBLAS starts its threads when it is loaded, and what has threads cannot be cloned. So they wait for the clone.
+    threads = os.environ.get(_OPENBLAS, "1")
+    os.environ[_OPENBLAS] = "1"
     for name in description["imports"]:
         try:
             importlib.import_module(name)
         except Exception:
             pass  # If the function needs it, it will say so.
     with open("/var/task/function", "rb") as file:
-        return read(file)
+        function = read(file)
+    os.environ[_OPENBLAS] = threads
+    if threads.isdigit() and int(threads) > 1:
+        _start_threads.extend((start, int(threads)) for start in _openblas_libraries())
+    return function
+
+
+def _openblas_libraries():
+    """For each OpenBLAS that is loaded, what sets the number of its threads."""
+    import ctypes
+
+    with open("/proc/self/maps") as maps:
+        paths = {line.split(None, 5)[5].strip() for line in maps if "openblas" in line}
+    for path in sorted(paths):
+        try:
+            library = ctypes.CDLL(path)
+        except OSError:
+            continue
+        names = (prefix + "openblas_set_num_threads" + suffix for prefix in ("scipy_", "") for suffix in ("64_", ""))
+        found = next((name for name in names if hasattr(library, name)), None)
+        if found:
+            yield getattr(library, found)
 
 
 def _become(description):
@@ -96,6 +123,11 @@ def call(function, event):
 
     Raises whatever else the function raises.
     """
+    if _start_threads and os.getpid() == 1:
+        # In an instance, ahead of its call: the first one is a rehearsal.
+        for start, threads in _start_threads:
+            start(threads)
+        _start_threads.clear()
     try:
         result = function(event)
     except Exception as error:

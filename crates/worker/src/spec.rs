@@ -35,8 +35,14 @@ const PATHS: [(&str, &str); 2] = [
 ];
 /// What numerical libraries ask for the number of their threads; a job's get as many as its calls have CPUs, since more
 /// would only wait for each other.
-const THREADS: [&str; 5] =
-    ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "PYTHON_CPU_COUNT"];
+const THREADS: [&str; 6] = [
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",
+    "PYTHON_CPU_COUNT",
+];
 
 /// What every sandbox of this worker shares: folders, made once.
 #[derive(Debug, Clone)]
@@ -165,7 +171,8 @@ fn environment(options: &Options, recipe: &Recipe, log_stream: &str) -> Vec<(Str
         ("LANG", "en_US.UTF-8"),
         ("TZ", ":UTC"),
         ("HOME", "/tmp"),
-        // OpenBLAS starts its threads when it is imported, and what has threads cannot be cloned.
+        // OpenBLAS starts its threads when it is imported, and what has threads cannot be cloned. (A job's runtime keeps
+        // them for the clone.)
         ("OPENBLAS_NUM_THREADS", "1"),
     ]
     .into_iter()

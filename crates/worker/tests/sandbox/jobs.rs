@@ -9,7 +9,10 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -342,4 +345,61 @@ pub fn an_executable_that_cannot_run_the_job_is_refused(fixture: &Fixture) {
         let Err(code::Error::Environment(error)) = refused else { panic!("{} was taken", executable.display()) };
         assert!(error.to_string().contains(reason), "{error}");
     }
+}
+
+pub fn a_captured_array_is_in_memory_once(fixture: &Fixture) {
+    const BYTES: usize = 200 << 20;
+    // A byte of each page, and a few pages that are written to, as calls do.
+    let source = "
+def make(data):
+    def call(arguments):
+        data[:8192] = bytes([7]) * 8192
+        return b'%d' % sum(data[::4096].tolist())
+    return call
+";
+    let job = job_of(fixture, source, BYTES, bare(&[]));
+    let done = Arc::new(AtomicBool::new(false));
+    let sampler = std::thread::spawn({
+        let (done, server_id) = (done.clone(), fixture.server_id.clone());
+        move || {
+            let mut most = 0;
+            while !done.load(Ordering::Relaxed) {
+                most = most.max(proportional_bytes(&server_id));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            most
+        }
+    });
+    tokio::runtime::Handle::current().block_on(async {
+        let mut calls = tokio::task::JoinSet::new();
+        let mut finished = 0;
+        for begun in 0..1000 {
+            if begun - finished >= 8 {
+                assert_eq!(calls.join_next().await.unwrap().unwrap(), "14");
+                finished += 1;
+            }
+            let (worker, call) = (job.worker.clone(), call(&job.function, "x", &job.log));
+            calls.spawn(async move { worker.call(call).await.unwrap().result.unwrap() });
+        }
+        while let Some(result) = calls.join_next().await {
+            assert_eq!(result.unwrap(), "14");
+        }
+    });
+    done.store(true, Ordering::Relaxed);
+    let most = sampler.join().unwrap();
+    // Or it was not measured at all.
+    assert!(most > BYTES / 2, "{} MB", most >> 20);
+    assert!(most < 2 * BYTES, "{} MB", most >> 20);
+}
+
+/// Memory of all processes of a worker's zygotes and instances, what they share counted once.
+fn proportional_bytes(server_id: &str) -> usize {
+    let places = super::cgroup_folders(server_id);
+    let processes = places.iter().filter_map(|place| fs::read_to_string(place.join("cgroup.procs")).ok());
+    let pids: Vec<String> = processes.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let kilobytes = |pid: &String| -> Option<usize> {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse().ok())
+    };
+    pids.iter().filter_map(kilobytes).sum::<usize>() << 10
 }

@@ -37,7 +37,7 @@ fn main() {
         dayfly_sandbox::launcher::main()
     }
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 18] = [
+    let tests: [(&str, Test); 19] = [
         ("a_package_is_compiled_in_a_sandbox", a_package_is_compiled_in_a_sandbox),
         ("a_compiler_sees_and_reaches_nothing_of_the_host", a_compiler_sees_and_reaches_nothing_of_the_host),
         ("a_compiler_that_eats_memory_is_ended", a_compiler_that_eats_memory_is_ended),
@@ -52,6 +52,7 @@ fn main() {
         ("a_jobs_calls_take_and_give_bytes", jobs::a_jobs_calls_take_and_give_bytes),
         ("a_function_file_that_is_none_fails_in_init", jobs::a_function_file_that_is_none_fails_in_init),
         ("a_function_file_is_kept_as_long_as_it_is_used", jobs::a_function_file_is_kept_as_long_as_it_is_used),
+        ("a_captured_array_is_in_memory_once", jobs::a_captured_array_is_in_memory_once),
         ("threads_follow_the_share_of_cpu", jobs::threads_follow_the_share_of_cpu),
         ("a_built_environment_is_seen", jobs::a_built_environment_is_seen),
         (
@@ -334,12 +335,17 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Cgroups of zygotes and instances of this worker.
-fn cgroups(fixture: &Fixture) -> Vec<String> {
-    let folder = format!("dayfly-{}", fixture.server_id);
+fn cgroups(fixture: &Fixture) -> Vec<PathBuf> {
+    cgroup_folders(&fixture.server_id)
+}
+
+fn cgroup_folders(server_id: &str) -> Vec<PathBuf> {
+    let folder = format!("dayfly-{server_id}");
     let mounts = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].map(|mount| Path::new(mount).join(&folder));
     let Some(folder) = mounts.iter().find(|folder| folder.is_dir()) else { return Vec::new() };
-    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with("instance-") || name.starts_with("zygote-")).collect()
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let named = |name: &str| name.starts_with("instance-") || name.starts_with("zygote-");
+    entries.filter(|entry| entry.file_name().to_str().is_some_and(named)).map(|entry| entry.path()).collect()
 }
 
 fn a_call_that_is_taken_back(fixture: &Fixture) {
