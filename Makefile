@@ -20,7 +20,6 @@ test: ## Everything: format, lints, unit tests, end-to-end, security and conform
 
 lint: ## Format and clippy (and cargo-deny, where it is installed)
 	cargo fmt --all --check
-	rustfmt --check --edition 2024 runtimes/python/zygote.rs
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check bans licenses sources; fi
 

@@ -2,6 +2,7 @@
 
 use dayfly_meter::prices::Prices;
 use dayfly_types::{Limits, Region};
+use dayfly_worker::builder::Policy;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -14,6 +15,8 @@ pub struct Config {
     pub region: Region,
     /// Seconds after which a zygote that is not called ends; its next call waits for init again.
     pub zygote_idle_s: u32,
+    /// Environments: what may be built, how large they may be, how long they are kept.
+    pub environments: Policy,
     /// Limits; the defaults are AWS's.
     pub limits: Limits,
     /// Prices; the defaults are AWS's.
@@ -46,7 +49,13 @@ pub enum Error {
 impl Default for Config {
     fn default() -> Self {
         let Ok(region) = "us-east-1".parse() else { unreachable!("us-east-1 is a region") };
-        Self { region, zygote_idle_s: 600, limits: Limits::default(), prices: Prices::default() }
+        Self {
+            region,
+            zygote_idle_s: 600,
+            environments: Policy::default(),
+            limits: Limits::default(),
+            prices: Prices::default(),
+        }
     }
 }
 

@@ -85,6 +85,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
             }
             Box::new(guard)
         }),
+        environments: config.environments.clone(),
         zygote_idle: Duration::from_secs(config.zygote_idle_s.into()),
     })
     .await?;
@@ -102,6 +103,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     info!("starting the gateway");
     let gateway = Gateway::new(dayfly_gateway::Options {
         scheduler: scheduler.clone(),
+        environments: dayfly_scheduler::Environments::start(worker.builder().clone()),
         meter: meter.clone(),
         store: store.clone(),
         clock,

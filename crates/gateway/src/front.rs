@@ -189,7 +189,10 @@ impl Service {
         match self {
             Self::Lambda => lambda::body_limit(parts, limits),
             _ => (
-                SMALL_BODY_BYTES,
+                match self {
+                    Self::Dayfly => dayfly::body_limit(parts, limits).unwrap_or(SMALL_BODY_BYTES),
+                    _ => SMALL_BODY_BYTES,
+                },
                 Box::new(|_, limit| {
                     let message = format!("The request is larger than {limit} bytes.");
                     Error::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", message)

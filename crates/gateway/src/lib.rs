@@ -26,6 +26,8 @@ use tokio::net::TcpListener;
 pub struct Options {
     /// Runs calls and keeps functions.
     pub scheduler: dayfly_scheduler::Handle,
+    /// Builds environments.
+    pub environments: dayfly_scheduler::Environments,
     /// Reads logs and bills.
     pub meter: dayfly_meter::Handle,
     /// Code packages, for downloads.

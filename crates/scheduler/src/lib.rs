@@ -10,6 +10,7 @@
 mod admission;
 mod asynchronous;
 mod call;
+pub mod environments;
 mod executor;
 pub mod functions;
 mod handle;
@@ -20,5 +21,6 @@ mod locks;
 mod testing;
 
 pub use asynchronous::{AsyncPolicy, outcomes::AsyncOutcome, outcomes::Conclusion};
+pub use environments::Environments;
 pub use executor::Executor;
 pub use handle::{Handle, Parts};

@@ -4,6 +4,7 @@
 pub mod arn;
 pub mod clock;
 pub mod credentials;
+pub mod environment;
 pub mod function;
 pub mod invocation;
 pub mod job;
@@ -13,6 +14,7 @@ pub mod outcome;
 
 pub use arn::{AccountId, FunctionArn, FunctionName, FunctionReference, Qualifier, Region};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use environment::{EnvironmentSource, Packages};
 pub use function::{CodeReference, FunctionConfiguration, Runtime};
 pub use invocation::{Invocation, RequestId};
 pub use job::{Environment, JobFunction, JobId};

@@ -88,6 +88,7 @@ fn options(data: &Path) -> Options {
             session_token: None,
         }),
         endpoint: Arc::new(|_| Box::new(())),
+        environments: dayfly_worker::builder::Policy::default(),
         zygote_idle: Duration::from_secs(600),
     }
 }

@@ -61,7 +61,7 @@ impl Compiler {
     fn run(&self, job: &Job<'_>, take: Take<'_>, number: u64, cgroup: &Cgroup) -> io::Result<()> {
         let deadline = Instant::now() + TIME;
         let mut spec = self.shared.sandbox.compiler(job.interpreter, job.tree, number);
-        let arguments = arguments(Path::new(TASK_ROOT), CALL_FD);
+        let arguments = arguments(Path::new(TASK_ROOT), job.root, CALL_FD);
         spec.program.extend(arguments.iter().map(|argument| argument.to_string_lossy().into_owned()));
         let mut launcher = Launcher::start(&self.shared.binary, &spec)?;
         let done = boot(&launcher.control, number, cgroup).and_then(|(socket, log)| {

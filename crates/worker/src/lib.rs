@@ -22,6 +22,7 @@ use std::{
 use tokio::{sync::oneshot, task::JoinSet, time::Instant};
 use tracing::Instrument;
 
+pub mod builder;
 pub mod code;
 pub mod environment;
 #[doc(hidden)]
@@ -36,6 +37,7 @@ mod pool;
 mod report;
 mod slots;
 mod spec;
+mod tree;
 
 pub use job::FunctionFile;
 
@@ -45,6 +47,8 @@ pub struct Options {
     pub folder: PathBuf,
     /// Limits that hold for every function.
     pub limits: Limits,
+    /// What the operator decides about environments.
+    pub environments: builder::Policy,
     /// Names this server among others on the machine (cgroups, reaping after a crash).
     pub server_id: String,
     /// Makes the credentials that a zygote's environment gets.
@@ -66,6 +70,7 @@ pub struct Handle {
     slots: slots::Slots,
     interpreters: Arc<Vec<interpreters::Interpreter>>,
     code: code::Cache,
+    builder: builder::Builder,
     functions: Arc<job::FunctionFiles>,
     versions: Arc<Mutex<Versions>>,
     draining: Arc<AtomicBool>,
@@ -164,16 +169,22 @@ impl Handle {
         let shared = Arc::new(shared);
         let folder = &shared.options.folder;
         let compiler = Arc::new(compiler::Compiler::new(shared.clone()));
+        let interpreters = Arc::new(interpreters);
+        let policy = shared.options.environments.clone();
+        let builder =
+            builder::Builder::open(&folder.join("environments"), policy, interpreters.clone(), compiler.clone())
+                .map_err(file_error(folder.clone()))?;
         let code = code::Cache::open(&folder.join("code"), &shared.options.limits, compiler)
             .map_err(file_error(folder.clone()))?;
-        let environments = environment::Environments::new(folder, &memory);
+        let environments = environment::Environments::new(folder, &memory, builder.clone());
         let functions =
             job::FunctionFiles::open(folder.join("functions"), environments).map_err(file_error(folder.clone()))?;
         let handle = Self {
             shared,
             slots: slots::Slots::of_machine(),
-            interpreters: Arc::new(interpreters),
+            interpreters,
             code,
+            builder,
             functions: Arc::new(functions),
             versions: Arc::default(),
             draining: Arc::default(),
@@ -185,6 +196,11 @@ impl Handle {
     /// Runtimes whose interpreter was found on this machine.
     pub fn runtimes(&self) -> Vec<Runtime> {
         self.interpreters.iter().map(|interpreter| interpreter.runtime).collect()
+    }
+
+    /// Builds environments, and keeps them.
+    pub fn builder(&self) -> &builder::Builder {
+        &self.builder
     }
 
     /// Unpacks and byte-compiles the package at `zip` (SHA-256 `sha256`, hexadecimal) for `runtime`, unless that is

@@ -1,6 +1,7 @@
 //! Shapes of Dayfly's own service. Bills and usage records are the meter's types, as JSON.
 
 use dayfly_meter::bill::By;
+use dayfly_scheduler::environments::Built;
 use dayfly_types::{Limits, Runtime, Timestamp, Usage};
 use serde::{Deserialize, Serialize};
 
@@ -42,4 +43,55 @@ pub struct ServerInfo<'a> {
     pub runtimes: Vec<Runtime>,
     pub limits: &'a Limits,
     pub now: Timestamp,
+}
+
+/// `POST /environments`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildEnvironment {
+    pub runtime: String,
+    pub platform: Option<String>,
+    pub requirements: Option<Vec<String>>,
+    pub uv_lock: Option<String>,
+    pub modules: Option<Modules>,
+}
+
+/// A zip with modules: its hash, and itself in base64, unless the environment is there already.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Modules {
+    pub sha256: String,
+    pub zip: Option<String>,
+}
+
+/// ListEnvironments.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListEnvironments {
+    pub token: Option<String>,
+    pub limit: Option<usize>,
+}
+
+/// GetEnvironment, DeleteEnvironment.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentId {
+    pub id: String,
+}
+
+/// An environment.
+#[derive(Debug, Serialize)]
+pub struct Environment {
+    #[serde(flatten)]
+    pub built: Built,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_at: Option<Timestamp>,
+}
+
+/// A page of environments.
+#[derive(Debug, Serialize)]
+pub struct EnvironmentPage {
+    pub environments: Vec<Environment>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }

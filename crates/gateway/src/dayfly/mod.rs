@@ -2,6 +2,7 @@
 //! `dayfly`.
 
 mod dto;
+mod environments;
 mod get_bill;
 mod get_server_info;
 mod list_usage;
@@ -9,14 +10,32 @@ mod list_usage;
 use crate::{
     Gateway,
     authorise::authorise,
-    aws::{Error, Request, Response, target},
+    aws::{Error, Request, Response, lambda, target},
 };
+use dayfly_types::Limits;
+use http::{Method, request::Parts};
 use serde::de::DeserializeOwned;
+
+/// Whether this is `POST /environments`, whose body is large.
+fn builds_environment(parts: &Parts) -> bool {
+    parts.method == Method::POST && parts.uri.path().trim_matches('/') == "environments"
+}
+
+/// Largest body, of operations whose body is not small.
+pub fn body_limit(parts: &Parts, limits: &Limits) -> Option<u64> {
+    builds_environment(parts).then(|| lambda::upload_bytes(limits))
+}
 
 /// Answers an authenticated request.
 pub async fn answer(gateway: &Gateway, request: &Request) -> Result<Response, Error> {
+    if builds_environment(&request.parts) {
+        return environments::build(gateway, request).await;
+    }
     match target(&request.parts) {
         "GetBill" => get_bill::get_bill(gateway, request).await,
+        "ListEnvironments" => environments::list(gateway, request).await,
+        "GetEnvironment" => environments::get(gateway, request),
+        "DeleteEnvironment" => environments::delete(gateway, request).await,
         "ListUsage" => list_usage::list_usage(gateway, request).await,
         "GetServerInfo" => get_server_info::get_server_info(gateway, request),
         other => Err(Error::unknown_operation(other)),

@@ -10,6 +10,10 @@ use dayfly_types::{
     credentials::{Credentials, SessionIssuer},
 };
 use dayfly_worker::{Call, code};
+use dayfly_worker::{
+    builder::Builder,
+    code::compile::{Compile, Job, Take},
+};
 use hmac::{Hmac, Mac};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -37,6 +41,14 @@ pub struct Server {
 }
 
 /// An answer, read to its end.
+struct NoCompiler;
+
+impl Compile for NoCompiler {
+    fn compile(&self, _: &Job<'_>, _: Take<'_>) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -64,8 +76,16 @@ impl Server {
         .await
         .unwrap();
         let sessions = SessionIssuer::new([7; 32]);
+        let builder = Builder::open(
+            &folder.path().join("environments"),
+            Default::default(),
+            Default::default(),
+            Arc::new(NoCompiler),
+        )
+        .unwrap();
         let gateway = Gateway::new(Options {
             scheduler,
+            environments: dayfly_scheduler::Environments::start(builder),
             meter,
             store,
             clock,

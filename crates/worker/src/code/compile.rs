@@ -3,7 +3,6 @@
 //! Compiling runs a parser on hostile text. So it happens in a sandbox, behind a trait that the tests have doubles of.
 //! The compiler has one socket: names of sources go in, bytecode comes out, and every file is written on this side.
 
-use super::unpack::Unpacked;
 use crate::interpreters::Interpreter;
 use std::{
     ffi::OsString,
@@ -19,7 +18,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// Where a function sees its package; the compiled code's file names say so.
+/// Where a function sees its package, and the compiler what it compiles.
 pub const TASK_ROOT: &str = "/var/task";
 
 /// The program that compiles, for `python -c`.
@@ -35,6 +34,8 @@ pub struct Job<'a> {
     pub interpreter: &'a Interpreter,
     /// The unpacked package. Need only be readable.
     pub tree: &'a Path,
+    /// Where those who import from it will see it; the compiled code's file names say so.
+    pub root: &'a Path,
     /// Python sources, relative to the tree.
     pub sources: &'a [PathBuf],
 }
@@ -52,11 +53,12 @@ pub trait Compile: Send + Sync {
     fn compile(&self, job: &Job<'_>, take: Take<'_>) -> io::Result<()>;
 }
 
-/// Arguments for an interpreter that sees the tree at `tree` and has its end of the socket as descriptor `socket`.
-pub fn arguments(tree: &Path, socket: i32) -> Vec<OsString> {
+/// Arguments for an interpreter that sees the tree at `tree`, which others will see at `root`, and has its end of the
+/// socket as descriptor `socket`.
+pub fn arguments(tree: &Path, root: &Path, socket: i32) -> Vec<OsString> {
     let options = ["-I", "-S", "-B", "-X", "utf8", "-W", "ignore", "-c", SCRIPT];
     let mut arguments: Vec<OsString> = options.iter().map(OsString::from).collect();
-    arguments.extend([tree.into(), TASK_ROOT.into(), socket.to_string().into()]);
+    arguments.extend([tree.into(), root.into(), socket.to_string().into()]);
     arguments
 }
 
@@ -131,30 +133,23 @@ impl Write for Timed<'_> {
     }
 }
 
-/// Compiles the sources of the tree and puts the results into its `__pycache__` folders. Gives the number of them.
-pub(super) fn run(
-    compiler: &dyn Compile,
-    interpreter: &Interpreter,
-    tree: &Path,
-    unpacked: &Unpacked,
-    bytes_max: u64,
-) -> io::Result<usize> {
-    let sources = &unpacked.sources;
-    if sources.is_empty() {
+/// Compiles the job's sources and puts the results into the tree's `__pycache__` folders, at most `bytes_left` of them,
+/// which becomes what is left. Gives the number of results.
+pub(crate) fn run(compiler: &dyn Compile, job: &Job<'_>, bytes_left: &mut u64) -> io::Result<usize> {
+    if job.sources.is_empty() {
         return Ok(0);
     }
     let mut taken = 0;
-    let mut bytes_left = bytes_max;
-    compiler.compile(&Job { interpreter, tree, sources }, &mut |number, bytecode| {
-        let Some(source) = sources.get(number) else { return Ok(()) };
+    compiler.compile(job, &mut |number, bytecode| {
+        let Some(source) = job.sources.get(number) else { return Ok(()) };
         let Some(left) = bytes_left.checked_sub(bytecode.len() as u64) else { return Ok(()) };
-        let Some(path) = cached_path(tree, source, &interpreter.cache_tag)? else { return Ok(()) };
+        let Some(path) = cached_path(job.tree, source, &job.interpreter.cache_tag)? else { return Ok(()) };
         if let Err(error) = write_result(bytecode, &path) {
             // Python would trust half a file.
             fs::remove_file(&path)?;
             return Err(error);
         }
-        bytes_left = left;
+        *bytes_left = left;
         taken += 1;
         Ok(())
     })?;

@@ -201,8 +201,9 @@ impl Work {
         let tree = temporary.path().join("tree");
         fs::create_dir(&tree)?;
         let unpacked = unpack::unpack(zip, &tree, &shared.limits)?;
-        let limit = shared.limits.code_unzipped_bytes;
-        match compile::run(&*shared.compiler, &self.interpreter, &tree, &unpacked, limit) {
+        let root = Path::new(compile::TASK_ROOT);
+        let job = compile::Job { interpreter: &self.interpreter, tree: &tree, root, sources: &unpacked.sources };
+        match compile::run(&*shared.compiler, &job, &mut shared.limits.code_unzipped_bytes.clone()) {
             Ok(compiled) => tracing::debug!(sources = unpacked.sources.len(), compiled, "byte-compiled"),
             // The package works, only slower.
             Err(error) => tracing::warn!(%error, sha256 = self.sha256_hex, "byte-compiling failed"),

@@ -2,10 +2,16 @@
 
 mod local;
 
-use crate::interpreters::{Interpreter, Probes};
+use crate::{
+    builder::{Builder, Lease},
+    interpreters::{Interpreter, Probes},
+};
 use dayfly_sandbox::BindMount;
 use dayfly_types::{Environment, Runtime};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use thiserror::Error;
 
 /// Why a job's environment cannot be shown. The text is for the caller.
@@ -41,6 +47,8 @@ pub struct Seen {
     pub interpreter: Interpreter,
     /// Packages, beside what is in the interpreter's mounts.
     pub packages: Option<BindMount>,
+    /// Keeps the packages.
+    pub lease: Option<Arc<Lease>>,
     /// Set for the caller's own environment.
     pub own: Option<Own>,
 }
@@ -58,8 +66,8 @@ pub struct Own {
 
 /// Finds out what environments are.
 pub struct Environments {
-    /// Where built ones are, each in a folder of its id.
-    built: PathBuf,
+    /// Has built ones.
+    builder: Builder,
     /// Never shown: the server's own data.
     data_folder: PathBuf,
     /// What callers' executables are; asked once each.
@@ -67,11 +75,11 @@ pub struct Environments {
 }
 
 impl Environments {
-    /// With built environments and remembered interpreters in the worker's folder, which lies in the data folder.
-    pub fn new(folder: &Path, interpreters: &Path) -> Self {
+    /// With interpreters remembered in the worker's folder, which lies in the data folder.
+    pub fn new(folder: &Path, interpreters: &Path, builder: Builder) -> Self {
         let data_folder = folder.parent().unwrap_or(folder);
         Self {
-            built: folder.join("environments"),
+            builder,
             data_folder: data_folder.canonicalize().unwrap_or_else(|_| data_folder.to_owned()),
             probes: Probes::remembered(interpreters),
         }
@@ -86,20 +94,18 @@ impl Environments {
     ) -> Result<Seen, Error> {
         let servers = || interpreter.cloned().ok_or(Error::NoInterpreter(runtime));
         match environment {
-            Environment::Bare => Ok(Seen { interpreter: servers()?, packages: None, own: None }),
+            Environment::Bare => Ok(Seen { interpreter: servers()?, packages: None, lease: None, own: None }),
             Environment::Built { id } => {
-                let source = self.built.join(id).join("site-packages");
-                if !is_content_id(id) || !source.is_dir() {
-                    return Err(Error::NotBuilt(id.chars().take(100).collect()));
-                }
+                let lease = self.builder.lease(id);
+                let lease = lease.ok_or_else(|| Error::NotBuilt(id.chars().take(100).collect()))?;
                 let Runtime::Python { minor } = runtime;
                 let target = PathBuf::from(format!("/opt/python/lib/python3.{minor}/site-packages"));
-                let packages = Some(BindMount { source, target, hide: Vec::new() });
-                Ok(Seen { interpreter: servers()?, packages, own: None })
+                let packages = Some(BindMount { source: lease.packages(), target, hide: Vec::new() });
+                Ok(Seen { interpreter: servers()?, packages, lease: Some(lease), own: None })
             }
             Environment::Local { executable, path } => {
                 let (interpreter, own) = local::resolve(&self.probes, executable, path, runtime, &self.data_folder)?;
-                Ok(Seen { interpreter, packages: None, own: Some(own) })
+                Ok(Seen { interpreter, packages: None, lease: None, own: Some(own) })
             }
         }
     }

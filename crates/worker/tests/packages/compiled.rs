@@ -30,7 +30,7 @@ impl Compile for Plain {
     fn compile(&self, job: &Job<'_>, take: Take<'_>) -> io::Result<()> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut child = Command::new(&job.interpreter.executable)
-            .args(compile::arguments(job.tree, 0))
+            .args(compile::arguments(job.tree, job.root, 0))
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
             .spawn()?;
         let said = compile::converse(&ours, job.sources, Instant::now() + self.0, take);

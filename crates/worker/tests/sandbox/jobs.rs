@@ -2,7 +2,7 @@
 
 use super::{Fixture, Log, call, function, until};
 use dayfly_types::{Environment, FunctionConfiguration, JobFunction, Outcome, Runtime, UsageStatus};
-use dayfly_worker::{FunctionFile, Handle, code, interpreters};
+use dayfly_worker::{FunctionFile, Handle, code};
 use sha2::{Digest, Sha256};
 use std::{
     fs,
@@ -86,7 +86,6 @@ fn job_of(fixture: &Fixture, source: &str, bytes: usize, job: JobFunction) -> Jo
     // What was published does not need the caller's file any more.
     fs::remove_file(file).unwrap();
     let mut function = Arc::unwrap_or_clone(function(fixture, ""));
-    function.revision_id = fixture.interpreter.version.clone();
     function.code.sha256 = sha256;
     function.job = Some(job);
     function.timeout_s = 10;
@@ -244,13 +243,6 @@ def make(data):
 ";
 
 pub fn the_callers_own_environment_is_seen_and_nothing_else(fixture: &Fixture) {
-    for interpreter in interpreters::find(&[]) {
-        let (worker, server_id, folder) = (fixture.worker.clone(), fixture.server_id.clone(), fixture.folder.clone());
-        own_environment_is_seen(&Fixture { worker, server_id, folder, interpreter });
-    }
-}
-
-fn own_environment_is_seen(fixture: &Fixture) {
     // Outside of the data folder, which the fixture's is.
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

@@ -94,6 +94,7 @@ fn with_worker(test: Test) {
             session_token: None,
         }),
         endpoint: Arc::new(|_| Box::new(())),
+        environments: dayfly_worker::builder::Policy::default(),
         zygote_idle: Duration::from_secs(1),
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -171,7 +172,7 @@ fn taken_over(fixture: &Fixture, body: &str) -> (PathBuf, Interpreter) {
 fn compile(fixture: &Fixture, tree: &Path, interpreter: &Interpreter) -> (String, io::Result<()>) {
     let mut said = String::new();
     let sources = [PathBuf::from("a.py")];
-    let job = Job { interpreter, tree, sources: &sources };
+    let job = Job { interpreter, tree, root: tree, sources: &sources };
     let done = fixture.worker.compiler().compile(&job, &mut |_, bytes| {
         said += &String::from_utf8_lossy(bytes);
         Ok(())
