@@ -9,6 +9,7 @@ mod folder;
 mod output;
 mod package;
 mod serve;
+mod socket;
 mod verbs;
 
 use clap::{CommandFactory, Parser};

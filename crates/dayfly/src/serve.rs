@@ -1,13 +1,14 @@
 //! `dayfly serve`: opens the parts in order, runs until a signal, drains, leaves nothing behind.
 
-use crate::{cli, client::DEFAULT_ENDPOINT, config, config::Config, folder, folder::Folder, output};
-use dayfly_gateway::Gateway;
+use crate::{cli, client::DEFAULT_ENDPOINT, config, config::Config, folder, folder::Folder, output, socket::Socket};
+use dayfly_gateway::{Gateway, Listener};
 use dayfly_types::{
     Clock, FunctionConfiguration, SystemClock,
     credentials::{Credentials, Principal, SessionIssuer},
 };
 use std::{
     net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -32,6 +33,17 @@ pub enum Error {
     Listen {
         /// `--listen`.
         address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The socket in the data folder.
+    #[error("cannot listen on dayfly.sock in the data folder: {0}")]
+    Socket(std::io::Error),
+    /// The folder for files on their way in.
+    #[error("cannot make the folder {path}: {source}")]
+    Scratch {
+        /// The folder.
+        path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
@@ -63,6 +75,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     let listener = listen(options.listen)?;
     let address = listener.local_addr().map_err(|source| Error::Listen { address: options.listen, source })?;
     let endpoint = format!("http://{address}");
+    let (_socket, own_listener) = Socket::bind(&path).map_err(Error::Socket)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
 
     info!(data = %path.display(), "opening the store");
@@ -112,11 +125,20 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
         root: keys.root,
         sessions: sessions.clone(),
         public_endpoint: endpoint.clone(),
+        region: config.region.clone(),
+        scratch: scratch(&path.join("cache/incoming"))?,
         secret: secret(&keys.server_secret)?,
     });
     let (stop_front, stopped_front) = watch::channel(false);
     let drain = Duration::from_secs(options.drain_seconds);
-    let front = tokio::spawn(serve(gateway.clone(), listener, stopped_front, drain));
+    let front = tokio::spawn({
+        let own = tokio::net::UnixListener::from_std(own_listener).map_err(Error::Socket)?;
+        let (gateway, stopped) = (gateway.clone(), stopped_front.clone());
+        async move {
+            let public = serve(gateway.clone(), listener, stopped_front, drain);
+            tokio::join!(public, serve_on(gateway, own.into(), stopped, drain));
+        }
+    });
     let inner = tokio::spawn(async move {
         while let Some((listener, ended)) = new_listeners.recv().await {
             tokio::spawn(serve(gateway.for_sandbox(), listener, ended, Duration::ZERO));
@@ -150,16 +172,28 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     Ok(())
 }
 
-async fn serve(gateway: Gateway, listener: TcpListener, mut stop: watch::Receiver<bool>, deadline: Duration) {
+/// An empty folder for files on their way in: nobody waits for what an earlier server was sent.
+fn scratch(path: &Path) -> Result<PathBuf, Error> {
+    let failed = |source| Error::Scratch { path: path.to_owned(), source };
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => std::fs::create_dir_all(path).map_err(failed)?,
+    }
+    Ok(path.to_owned())
+}
+
+async fn serve_on(gateway: Gateway, listener: Listener, mut stop: watch::Receiver<bool>, deadline: Duration) {
+    let stopped = async move {
+        // The sender going away means the same as its word.
+        let _ = stop.wait_for(|stopped| *stopped).await;
+    };
+    gateway.serve(listener, stopped, deadline).await;
+}
+
+async fn serve(gateway: Gateway, listener: TcpListener, stop: watch::Receiver<bool>, deadline: Duration) {
     let listener = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
     match listener {
-        Ok(listener) => {
-            let stopped = async move {
-                // The sender going away means the same as its word.
-                let _ = stop.wait_for(|stopped| *stopped).await;
-            };
-            gateway.serve(listener, stopped, deadline).await;
-        }
+        Ok(listener) => serve_on(gateway, listener.into(), stop, deadline).await,
         Err(source) => error!(%source, "a listener cannot be used"),
     }
 }

@@ -73,8 +73,7 @@ pub async fn read(mut body: Incoming, limit: u64, memory: &Memory, patience: &Pa
         return Ok(Held { bytes: Bytes::new(), _memory: None });
     }
     let announced = body.size_hint().exact();
-    let deadline =
-        Instant::now() + patience.grace + Duration::from_secs(announced.unwrap_or(limit) / BYTES_PER_SECOND_MIN);
+    let deadline = deadline(announced.unwrap_or(limit), patience);
     if let Some(actual) = announced.filter(|announced| *announced > limit) {
         return Err(refuse(body, actual, limit, 0, (deadline, patience)).await);
     }
@@ -89,6 +88,11 @@ pub async fn read(mut body: Incoming, limit: u64, memory: &Memory, patience: &Pa
         whole = whole.and(data, announced);
     }
     Ok(Held { bytes: whole.finish(), _memory: Some(permit) })
+}
+
+/// When a body of so many bytes must have come.
+pub fn deadline(bytes: u64, patience: &Patience) -> Instant {
+    Instant::now() + patience.grace + Duration::from_secs(bytes / BYTES_PER_SECOND_MIN)
 }
 
 /// A body that came in one piece, as most do, is not copied.
@@ -133,10 +137,16 @@ impl Whole {
     }
 }
 
-async fn frame(body: &mut Incoming, deadline: Instant, patience: &Patience) -> Result<Option<Bytes>, Error> {
+/// The next bytes of a body; `None` at its end.
+pub async fn frame(body: &mut Incoming, deadline: Instant, patience: &Patience) -> Result<Option<Bytes>, Error> {
+    let until = deadline.min(Instant::now() + patience.silence);
+    timeout_at(until, next(body)).await.map_err(|_| Error::TooSlow)?
+}
+
+/// The next bytes of a body that may take its time; `None` at its end.
+pub async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Error> {
     loop {
-        let until = deadline.min(Instant::now() + patience.silence);
-        match timeout_at(until, body.frame()).await.map_err(|_| Error::TooSlow)? {
+        match body.frame().await {
             None => return Ok(None),
             Some(frame) => {
                 if let Ok(data) = frame?.into_data() {

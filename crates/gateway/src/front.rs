@@ -5,6 +5,8 @@ use crate::{
     Gateway,
     aws::{Error, Protocol, Request, Response, lambda, logs, sts},
     body, dayfly,
+    sender::Sender,
+    server::Peer,
     sigv4::{self, Claim},
     unsigned,
 };
@@ -13,7 +15,6 @@ use dayfly_types::{Limits, Region, RequestId, credentials::Principal};
 use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use sha2::{Digest, Sha256};
-use std::net::SocketAddr;
 use tracing::{Instrument, info_span};
 
 /// Largest body of services whose requests are small.
@@ -29,7 +30,7 @@ pub fn largest_body(limits: &Limits) -> u64 {
 /// Answers one request. Never fails: every failure is an answer.
 pub async fn answer(
     gateway: &Gateway,
-    peer: SocketAddr,
+    peer: Peer,
     memory: &body::Memory,
     request: http::Request<Incoming>,
 ) -> Response {
@@ -44,22 +45,40 @@ pub async fn answer(
     } else {
         info_span!("gateway.request", request_id = %id)
     };
-    let mut response = signed(gateway, memory, id, parts, body).instrument(span).await;
+    let mut response = known(gateway, peer, memory, id, parts, body).instrument(span).await;
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(HeaderName::from_static("x-amzn-requestid"), value);
     }
     response
 }
 
-async fn signed(gateway: &Gateway, memory: &body::Memory, id: RequestId, parts: Parts, body: Incoming) -> Response {
+async fn known(
+    gateway: &Gateway,
+    peer: Peer,
+    memory: &body::Memory,
+    id: RequestId,
+    parts: Parts,
+    body: Incoming,
+) -> Response {
     let claim = Claim::read(&parts);
-    let service = Service::of(claim.as_ref().map(|claim| claim.service.as_str()).unwrap_or_default(), &parts);
+    let scope = match &claim {
+        Ok(claim) => claim.service.as_str(),
+        Err(_) if peer == Peer::Owner => service_on_socket(&parts),
+        Err(_) => "",
+    };
+    let service = Service::of(scope, &parts);
     let protocol = service.protocol();
-    let admitted = claim
-        .map_err(|error| Error::of_signature(&error, protocol))
-        .and_then(|claim| Signer::of(gateway, claim, protocol));
-    let result = match admitted {
-        Ok(signer) => served(gateway, memory, &service, signer, id, parts, body).await,
+    let proof = match claim {
+        Err(sigv4::Error::Missing) if peer == Peer::Owner => Ok(Proof::Socket(owner(gateway))),
+        Err(error) => Err(Error::of_signature(&error, protocol)),
+        Ok(claim) => Signer::of(gateway, claim, protocol).map(|signer| Proof::Signature(Box::new(signer))),
+    };
+    if matches!(service, Service::Dayfly) && dayfly::jobs::is_stream(&parts) {
+        let sender = proof.and_then(|proof| proof.of_head(&parts, peer, protocol));
+        return dayfly::jobs::stream(gateway, sender, id, parts, body).await;
+    }
+    let result = match proof {
+        Ok(proof) => served(gateway, memory, &service, proof, id, parts, body).await,
         Err(error) => {
             body::discard(body, &gateway.patience).await;
             Err(error)
@@ -76,7 +95,7 @@ async fn served(
     gateway: &Gateway,
     memory: &body::Memory,
     service: &Service,
-    signer: Signer,
+    proof: Proof,
     id: RequestId,
     parts: Parts,
     body: Incoming,
@@ -85,9 +104,15 @@ async fn served(
     let (limit, too_large) = service.body_limit(&parts, &gateway.options.limits);
     let read = body::read(body, limit, memory, &gateway.patience).await;
     let held = read.map_err(|error| Error::of_body(error, too_large))?;
-    let Signer { claim, secret, principal, region } = signer;
-    let verified = verify(claim, secret, parts, held.bytes.clone()).await;
-    let (parts, body) = verified.map_err(|error| Error::of_signature(&error, protocol))?;
+    let (principal, region, parts, body) = match proof {
+        Proof::Socket(Sender { principal, region, .. }) => (principal, region, parts, held.bytes.clone()),
+        Proof::Signature(signer) => {
+            let Signer { claim, secret, principal, region } = *signer;
+            let verified = verify(claim, secret, parts, held.bytes.clone()).await;
+            let (parts, body) = verified.map_err(|error| Error::of_signature(&error, protocol))?;
+            (principal, region, parts, body)
+        }
+    };
     let request = Request { id, parts, body, region, principal };
     match service {
         Service::Lambda => lambda::answer(gateway, request).await,
@@ -95,6 +120,48 @@ async fn served(
         Service::Logs => logs::answer(gateway, &request).await,
         Service::Dayfly => dayfly::answer(gateway, &request).await,
         Service::Other { name, .. } => Err(Error::unsupported(&format!("the service {name}"))),
+    }
+}
+
+/// What tells who sent a request.
+enum Proof {
+    /// It came through the server's own socket.
+    Socket(Sender),
+    /// A signature, to be verified.
+    Signature(Box<Signer>),
+}
+
+impl Proof {
+    /// The sender of a request whose body is not signed.
+    fn of_head(self, parts: &Parts, peer: Peer, protocol: Protocol) -> Result<Sender, Error> {
+        match self {
+            Self::Socket(sender) => Ok(sender),
+            Self::Signature(signer) => {
+                let Signer { claim, secret, principal, region } = *signer;
+                claim.verify_unsigned_body(&secret, parts).map_err(|error| Error::of_signature(&error, protocol))?;
+                Ok(Sender { principal, region, through_socket: peer == Peer::Owner })
+            }
+        }
+    }
+}
+
+/// Who sends without a signature through the server's own socket.
+fn owner(gateway: &Gateway) -> Sender {
+    let principal = Principal::Root { account: gateway.options.account.clone() };
+    Sender { principal, region: gateway.options.region.clone(), through_socket: true }
+}
+
+/// The service that an unsigned request is for: its own word, or else what its head looks like.
+fn service_on_socket(parts: &Parts) -> &str {
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let path = parts.uri.path();
+    match (header("x-dayfly-service"), header("x-amz-target")) {
+        (Some(service), _) => service,
+        (None, Some(target)) if target.starts_with("Dayfly_") => "dayfly",
+        (None, Some(_)) => "logs",
+        _ if path == "/jobs" || path.starts_with("/jobs/") => "dayfly",
+        _ if path == "/" => "sts",
+        _ => "lambda",
     }
 }
 

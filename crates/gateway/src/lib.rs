@@ -11,16 +11,20 @@ mod aws;
 mod body;
 mod dayfly;
 mod front;
+mod sender;
 mod server;
 mod sigv4;
 mod unsigned;
 
 use dayfly_types::{
-    AccountId, Clock, Limits,
+    AccountId, Clock, Limits, Region,
     credentials::{Credentials, SessionIssuer},
 };
-use std::{future::Future, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+
+#[doc(hidden)]
+pub use dayfly::jobs::frames;
+pub use server::Listener;
 
 /// What a gateway is made of.
 pub struct Options {
@@ -44,6 +48,10 @@ pub struct Options {
     pub sessions: SessionIssuer,
     /// Where this server is reached when a request does not say, for example `http://127.0.0.1:4566`.
     pub public_endpoint: String,
+    /// Region of requests that do not say theirs.
+    pub region: Region,
+    /// Folder for files on their way in.
+    pub scratch: PathBuf,
     /// Seals the URLs of code packages.
     pub secret: [u8; 32],
 }
@@ -99,7 +107,7 @@ impl Gateway {
 
     /// Serves until `stop` resolves, then finishes the requests in flight within `deadline`; idle connections are
     /// closed at once.
-    pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()>, deadline: Duration) {
-        server::serve(self, listener, stop, deadline).await;
+    pub async fn serve(&self, listener: impl Into<Listener>, stop: impl Future<Output = ()>, deadline: Duration) {
+        server::serve(self, listener.into(), stop, deadline).await;
     }
 }

@@ -1,12 +1,16 @@
 //! Connections: accepts them, bounds their number and their time, and drains them at the end.
 
+mod patient;
+
 use crate::{Gateway, body, front};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use patient::Patient;
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::{sleep, timeout},
@@ -24,8 +28,52 @@ struct Share {
     body_bytes: u64,
 }
 
+/// Where connections come from.
+pub enum Listener {
+    /// The network.
+    Network(TcpListener),
+    /// A socket file that only its owner can open. What comes through it is the owner's, also without a signature.
+    Socket(UnixListener),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Network(listener)
+    }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(listener: UnixListener) -> Self {
+        Self::Socket(listener)
+    }
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// An address.
+    Network(SocketAddr),
+    /// A process of the user who runs the server, or of root, on this machine.
+    Owner,
+}
+
+impl Peer {
+    /// Whether it is on this machine.
+    pub fn is_local(self) -> bool {
+        match self {
+            Self::Network(address) => address.ip().is_loopback(),
+            Self::Owner => true,
+        }
+    }
+}
+
+enum Stream {
+    Network(TcpStream, SocketAddr),
+    Socket(UnixStream),
+}
+
 /// What `Gateway::serve` does.
-pub async fn serve(gateway: &Gateway, listener: TcpListener, stop: impl Future<Output = ()>, deadline: Duration) {
+pub async fn serve(gateway: &Gateway, listener: Listener, stop: impl Future<Output = ()>, deadline: Duration) {
     let share = if gateway.in_sandbox { SANDBOX } else { PUBLIC };
     // One request of the largest size must fit, however the limits are set.
     let memory = body::Memory::new(share.body_bytes.max(front::largest_body(&gateway.options.limits)));
@@ -34,12 +82,25 @@ pub async fn serve(gateway: &Gateway, listener: TcpListener, stop: impl Future<O
     let mut running = JoinSet::new();
     let mut stop = pin!(stop);
     loop {
-        let (stream, peer, permit) = tokio::select! {
+        let (stream, permit) = tokio::select! {
             () = &mut stop => break,
             accepted = accept(&listener, &connections) => accepted,
         };
         while running.try_join_next().is_some() {}
-        running.spawn(connection(gateway.clone(), stream, peer, memory.clone(), stopped.clone(), permit));
+        let (gateway, memory, stopped) = (gateway.clone(), memory.clone(), stopped.clone());
+        let answer_time = gateway.patience.answer;
+        match stream {
+            Stream::Network(stream, address) => match prepare(&stream, answer_time) {
+                Ok(()) => {
+                    drop(running.spawn(connection(gateway, stream, Peer::Network(address), memory, stopped, permit)))
+                }
+                Err(error) => debug!(%address, %error, "connection ended before it began"),
+            },
+            Stream::Socket(stream) => {
+                let stream = Patient::new(stream, answer_time);
+                running.spawn(connection(gateway, stream, Peer::Owner, memory, stopped, permit));
+            }
+        }
     }
     drop(listener);
     let _ = stopping.send(true);
@@ -50,14 +111,21 @@ pub async fn serve(gateway: &Gateway, listener: TcpListener, stop: impl Future<O
     }
 }
 
-async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+async fn accept(listener: &Listener, connections: &Arc<Semaphore>) -> (Stream, OwnedSemaphorePermit) {
     loop {
         // At the maximum, newcomers wait in the kernel's backlog, which is bounded too.
         let Ok(permit) = connections.clone().acquire_owned().await else {
             unreachable!("the semaphore is never closed")
         };
-        match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer, permit),
+        let accepted = match listener {
+            Listener::Network(listener) => listener.accept().await.map(|(stream, peer)| Stream::Network(stream, peer)),
+            Listener::Socket(listener) => listener.accept().await.map(|(stream, _)| Stream::Socket(stream)),
+        };
+        match accepted {
+            Ok(Stream::Socket(stream)) if !is_owner(&stream) => {
+                warn!("somebody else came to the server's own socket, and was sent away");
+            }
+            Ok(stream) => return (stream, permit),
             Err(error) => {
                 warn_of_accept(&error);
                 sleep(ACCEPT_PAUSE).await;
@@ -75,16 +143,12 @@ fn warn_of_accept(error: &io::Error) {
 
 async fn connection(
     gateway: Gateway,
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
     memory: body::Memory,
     mut stopped: watch::Receiver<bool>,
     _permit: OwnedSemaphorePermit,
 ) {
-    if let Err(error) = prepare(&stream, gateway.patience.answer) {
-        debug!(%peer, %error, "connection ended before it began");
-        return;
-    }
     let header_time = gateway.patience.headers;
     let headers_bytes = gateway.options.limits.request_headers_bytes.max(8192);
     let service = service_fn(move |request: Request<Incoming>| {
@@ -108,8 +172,14 @@ async fn connection(
         }
     };
     if let Err(error) = result {
-        debug!(%peer, %error, "connection ended");
+        debug!(?peer, %error, "connection ended");
     }
+}
+
+/// Whether the process at the other end is of the user who runs the server, or root's. The file's mode says the same; this
+/// holds also when somebody changed that.
+fn is_owner(stream: &UnixStream) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw())
 }
 
 /// Sends at once, and lets the kernel end a connection whose client takes nothing of its answer: hyper would wait for

@@ -3,7 +3,7 @@
 //!
 //! Follows AWS's "Create a signed AWS API request": every service but S3 has its path encoded once more, and the body's
 //! own hash in the canonical request, so that a body other than the signed one never verifies. `UNSIGNED-PAYLOAD` is
-//! therefore refused as a mismatch; only S3 takes it.
+//! therefore refused as a mismatch, but for the streams of jobs.
 
 use dayfly_types::Timestamp;
 use hmac::{Hmac, Mac};
@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 use std::{borrow::Cow, fmt::Write, time::Duration};
 use thiserror::Error;
 
+/// What a request says of a body that its signature does not cover.
+const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// How far a client's clock may be off.
 const SKEW: Duration = Duration::from_secs(15 * 60);
@@ -210,7 +212,16 @@ impl Claim {
 
     /// Checks the signature, in constant time, of a request whose body has the SHA-256 `body_sha256`.
     pub fn verify(&self, secret_access_key: &str, parts: &Parts, body_sha256: &[u8; 32]) -> Result<(), Error> {
-        let canonical = self.canonical_request(parts, body_sha256);
+        self.verify_payload(secret_access_key, parts, &hex::encode(body_sha256))
+    }
+
+    /// Checks the signature of a request whose body is not signed, and which says so.
+    pub fn verify_unsigned_body(&self, secret_access_key: &str, parts: &Parts) -> Result<(), Error> {
+        self.verify_payload(secret_access_key, parts, UNSIGNED_PAYLOAD)
+    }
+
+    fn verify_payload(&self, secret_access_key: &str, parts: &Parts, payload: &str) -> Result<(), Error> {
+        let canonical = self.canonical_request(parts, payload);
         let text = format!(
             "{ALGORITHM}\n{}\n{}/{}/{}/aws4_request\n{}",
             self.timestamp,
@@ -226,7 +237,7 @@ impl Claim {
         mac(&key, text.as_bytes()).verify_slice(&self.signature).map_err(|_| Error::Mismatch)
     }
 
-    fn canonical_request(&self, parts: &Parts, body_sha256: &[u8; 32]) -> String {
+    fn canonical_request(&self, parts: &Parts, payload: &str) -> String {
         let mut text = String::with_capacity(1024);
         text.push_str(parts.method.as_str());
         text.push('\n');
@@ -248,7 +259,7 @@ impl Claim {
         text.push('\n');
         text.push_str(&self.signed_headers.join(";"));
         text.push('\n');
-        text.push_str(&hex::encode(body_sha256));
+        text.push_str(payload);
         text
     }
 }

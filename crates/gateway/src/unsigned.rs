@@ -3,6 +3,7 @@
 use crate::{
     Gateway,
     aws::{Response, response},
+    server::Peer,
     sigv4::query_pairs,
 };
 use dayfly_types::Timestamp;
@@ -10,14 +11,14 @@ use hmac::{Hmac, Mac};
 use http::{Method, StatusCode, request::Parts};
 use serde_json::json;
 use sha2::Sha256;
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 const CODE: &str = "/-/code/";
 /// Life of a code location, AWS's.
 const CODE_LIFE: Duration = Duration::from_secs(600);
 
 /// Answers a request for an unsigned path; `None` for every other path.
-pub async fn answer(gateway: &Gateway, peer: SocketAddr, parts: &Parts) -> Option<Response> {
+pub async fn answer(gateway: &Gateway, peer: Peer, parts: &Parts) -> Option<Response> {
     let path = parts.uri.path();
     if !path.starts_with("/-/") {
         return None;
@@ -27,7 +28,7 @@ pub async fn answer(gateway: &Gateway, peer: SocketAddr, parts: &Parts) -> Optio
     }
     Some(match path {
         "/-/health" if !gateway.in_sandbox => response::json(StatusCode::OK, &json!({"status": "ok"})),
-        "/-/metrics" if !gateway.in_sandbox && peer.ip().is_loopback() => metrics(gateway),
+        "/-/metrics" if !gateway.in_sandbox && peer.is_local() => metrics(gateway),
         _ => match path.strip_prefix(CODE) {
             Some(sha256) => code(gateway, sha256, parts.uri.query().unwrap_or_default()).await,
             None => response::empty(StatusCode::NOT_FOUND),

@@ -1,7 +1,7 @@
 //! Bills: exact sums of usage records, priced.
 
 use crate::{keys, prices::Prices};
-use dayfly_types::{Timestamp, UsageStatus};
+use dayfly_types::{Timestamp, Usage, UsageStatus};
 use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow,
@@ -145,6 +145,21 @@ impl<'a> Sums<'a> {
 }
 
 impl BillRow {
+    /// The sums of one record.
+    pub(crate) fn of(usage: &Usage) -> Self {
+        let mut row = Self::default();
+        row.count(&Billable {
+            function: Cow::Borrowed(""),
+            billed_ms: usage.billed_ms,
+            memory_mb: usage.memory_mb.into(),
+            cpu_us: usage.cpu_us,
+            ephemeral_storage_mb: usage.ephemeral_storage_mb.into(),
+            status: usage.status,
+            tags: HashMap::new(),
+        });
+        row
+    }
+
     fn count(&mut self, record: &Billable<'_>) {
         let ephemeral_mb = record.ephemeral_storage_mb.saturating_sub(EPHEMERAL_FREE_MB);
         self.requests += 1;

@@ -291,6 +291,11 @@ impl Handle {
         usage::bill(self.meter.store.tables.as_ref(), account, query, &self.meter.prices).await
     }
 
+    /// What one record costs. (A bill is made of sums, so that its roundings do not add up.)
+    pub fn cost(&self, usage: &Usage) -> f64 {
+        self.meter.prices.cost(&bill::BillRow::of(usage))
+    }
+
     /// Counters of this process in Prometheus' text format.
     pub fn metrics_text(&self) -> String {
         self.meter.metrics.text()

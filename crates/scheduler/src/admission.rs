@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tokio::sync::Notify;
 
 /// What a throttled caller is told to wait. Calls are short, so the next second is as good a guess as any.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -15,6 +16,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Admission {
     limit: u32,
     in_flight: Arc<Mutex<HashMap<(AccountId, Region), u32>>>,
+    given_back: Arc<Notify>,
 }
 
 /// The right to run one call; given back when dropped.
@@ -26,7 +28,7 @@ pub(crate) struct Permit {
 impl Admission {
     /// `limit` calls at a time in each account and region.
     pub(crate) fn new(limit: u32) -> Self {
-        Self { limit, in_flight: Arc::default() }
+        Self { limit, in_flight: Arc::default(), given_back: Arc::default() }
     }
 
     /// Takes a permit, or refuses at once.
@@ -46,6 +48,19 @@ impl Admission {
         Ok(Permit { admission: self.clone(), place })
     }
 
+    /// Takes a permit as soon as there is one.
+    pub(crate) async fn admit_in_turn(&self, function: &FunctionArn) -> Permit {
+        loop {
+            let given_back = self.given_back.notified();
+            tokio::pin!(given_back);
+            given_back.as_mut().enable();
+            if let Ok(permit) = self.admit(function) {
+                return permit;
+            }
+            given_back.await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<(AccountId, Region), u32>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,6 +76,8 @@ impl Drop for Permit {
                 in_flight.remove(&self.place);
             }
         }
+        drop(in_flight);
+        self.admission.given_back.notify_waiters();
     }
 }
 

@@ -1,9 +1,9 @@
 //! What the scheduler needs of a worker. A trait, so that retries, ages and accounting are tested without sandboxes.
 
 use async_trait::async_trait;
-use dayfly_types::{InvokeError, Outcome, Runtime};
+use dayfly_types::{InvokeError, JobFunction, Outcome, Runtime};
 use dayfly_worker::{self as worker, Call, code};
-use std::path::PathBuf;
+use std::{any::Any, path::PathBuf};
 
 /// Runs calls and prepares code. `dayfly_worker::Handle` is the real one; its methods say what each does.
 #[async_trait]
@@ -13,6 +13,18 @@ pub trait Executor: Send + Sync + 'static {
 
     /// Checks, unpacks and compiles a package, unless that is done already.
     async fn publish(&self, sha256: &str, zip: PathBuf, runtime: Runtime) -> Result<(), code::Error>;
+
+    /// Keeps a job's function file, and looks for its environment. Calls need what this gives.
+    async fn publish_function_file(
+        &self,
+        sha256: &str,
+        file: PathBuf,
+        job: &JobFunction,
+        runtime: Runtime,
+    ) -> Result<Box<dyn Any + Send>, code::Error>;
+
+    /// Memory for instances, in MB.
+    fn capacity_mb(&self) -> u32;
 
     /// Runs one call in a fresh instance.
     async fn call(&self, call: Call) -> Result<Outcome, InvokeError>;
@@ -29,6 +41,20 @@ impl Executor for worker::Handle {
 
     async fn publish(&self, sha256: &str, zip: PathBuf, runtime: Runtime) -> Result<(), code::Error> {
         self.publish(sha256, zip, runtime).await
+    }
+
+    async fn publish_function_file(
+        &self,
+        sha256: &str,
+        file: PathBuf,
+        job: &JobFunction,
+        runtime: Runtime,
+    ) -> Result<Box<dyn Any + Send>, code::Error> {
+        Ok(Box::new(self.publish_function_file(sha256, file, job, runtime).await?))
+    }
+
+    fn capacity_mb(&self) -> u32 {
+        self.capacity_mb()
     }
 
     async fn call(&self, call: Call) -> Result<Outcome, InvokeError> {

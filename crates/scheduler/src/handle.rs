@@ -6,6 +6,7 @@ use crate::{
     call::{Calls, Uncommitted, Watch},
     executor::Executor,
     functions::{Functions, Resolved},
+    jobs::Jobs,
 };
 use dayfly_meter as meter;
 use dayfly_store::{Error as StoreError, Store};
@@ -45,6 +46,7 @@ struct Inner {
     admission: Admission,
     calls: Calls,
     pump: Pump,
+    jobs: Jobs,
     executor: Arc<dyn Executor>,
     limits: Limits,
     draining: AtomicBool,
@@ -61,10 +63,20 @@ impl Handle {
         let Parts { store, worker: executor, meter, clock, limits } = parts;
         let functions = Functions::start(store.clone(), Arc::clone(&executor), Arc::clone(&clock), &limits).await?;
         let admission = Admission::new(limits.concurrency);
-        let calls = Calls::new(Arc::clone(&executor), meter, store.clone(), Arc::clone(&clock), limits.concurrency);
+        let calls =
+            Calls::new(Arc::clone(&executor), meter.clone(), store.clone(), Arc::clone(&clock), limits.concurrency);
+        let jobs = Jobs::new(
+            admission.clone(),
+            calls.clone(),
+            Arc::clone(&executor),
+            meter,
+            Arc::clone(&clock),
+            limits.clone(),
+        );
         let pump =
             Pump::start(store, functions.clone(), admission.clone(), calls.clone(), clock, &limits, policy).await?;
-        let inner = Inner { functions, admission, calls, pump, executor, limits, draining: AtomicBool::new(false) };
+        let inner =
+            Inner { functions, admission, calls, pump, jobs, executor, limits, draining: AtomicBool::new(false) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -121,10 +133,16 @@ impl Handle {
         &self.inner.functions
     }
 
-    /// No new calls or events; waits for what runs, at most `deadline`. Events that wait stay in their queues.
+    /// The jobs: begin, list, cancel.
+    pub fn jobs(&self) -> &Jobs {
+        &self.inner.jobs
+    }
+
+    /// No new calls, events or jobs; waits for what runs, at most `deadline`. Events that wait stay in their queues.
     pub async fn drain(&self, deadline: Duration) {
         self.inner.draining.store(true, Ordering::SeqCst);
         self.inner.pump.stop();
+        self.inner.jobs.drain();
         self.inner.calls.drain(deadline).await;
     }
 

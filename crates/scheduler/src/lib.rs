@@ -16,6 +16,7 @@ pub mod functions;
 mod handle;
 #[cfg(test)]
 mod handle_tests;
+pub mod jobs;
 mod locks;
 #[cfg(test)]
 mod testing;

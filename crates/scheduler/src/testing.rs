@@ -7,12 +7,13 @@ use bytes::Bytes;
 use dayfly_meter as meter;
 use dayfly_store::{Batch, Change, Row, Store, Tables, embedded};
 use dayfly_types::{
-    Clock, CodeReference, FunctionArn, FunctionConfiguration, FunctionError, Invocation, InvokeError, Limits, LogLine,
-    LogSource, ManualClock, Outcome, Qualifier, RequestId, Runtime, Timestamp, Usage, UsageStatus,
+    Clock, CodeReference, FunctionArn, FunctionConfiguration, FunctionError, Invocation, InvokeError, JobFunction,
+    Limits, LogLine, LogSource, ManualClock, Outcome, Qualifier, RequestId, Runtime, Timestamp, Usage, UsageStatus,
     function::{LastUpdate, LoggingConfig, State},
 };
 use dayfly_worker::{Call, code};
 use std::{
+    any::Any,
     collections::{BTreeMap, HashSet},
     future::Future,
     path::PathBuf,
@@ -93,6 +94,21 @@ impl Executor for Script {
         }
         self.published.lock().unwrap().insert(package);
         Ok(())
+    }
+
+    async fn publish_function_file(
+        &self,
+        sha256: &str,
+        file: PathBuf,
+        _: &JobFunction,
+        runtime: Runtime,
+    ) -> Result<Box<dyn Any + Send>, code::Error> {
+        self.publish(sha256, file, runtime).await?;
+        Ok(Box::new(()))
+    }
+
+    fn capacity_mb(&self) -> u32 {
+        8192
     }
 
     async fn call(&self, call: Call) -> Result<Outcome, InvokeError> {

@@ -22,6 +22,8 @@ pub struct Limits {
     pub code_unzipped_bytes: u64,
     /// Most entries in a code package. Default 200,000.
     pub code_entries: u64,
+    /// Largest function file of a job. Default 4 GiB.
+    pub function_file_bytes: u64,
     /// Names and values of a function's environment, all together. Default 4 KiB.
     pub environment_bytes: usize,
     /// Smallest memory size in MB (MiB). Default 128.
@@ -64,6 +66,7 @@ impl Default for Limits {
             code_zip_bytes: 50 << 20,
             code_unzipped_bytes: 10 << 30,
             code_entries: 200_000,
+            function_file_bytes: 4 << 30,
             environment_bytes: 4096,
             memory_mb_min: 128,
             memory_mb_max: 10_240,

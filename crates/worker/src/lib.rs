@@ -193,6 +193,11 @@ impl Handle {
         Ok(handle)
     }
 
+    /// Memory for instances, in MB.
+    pub fn capacity_mb(&self) -> u32 {
+        self.slots.capacity_mb()
+    }
+
     /// Runtimes whose interpreter was found on this machine.
     pub fn runtimes(&self) -> Vec<Runtime> {
         self.interpreters.iter().map(|interpreter| interpreter.runtime).collect()

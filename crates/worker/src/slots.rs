@@ -31,6 +31,11 @@ impl Slots {
         Self::new(u32::try_from(total_kb / 1024 / 8 * 7).unwrap_or(u32::MAX))
     }
 
+    /// All there is to hand out.
+    pub fn capacity_mb(&self) -> u32 {
+        self.capacity_mb
+    }
+
     /// Waits for a slot of `memory_mb`.
     pub async fn take(&self, memory_mb: u32) -> Result<OwnedSemaphorePermit, InvokeError> {
         // A function larger than the machine may still run, alone: its memory size is a limit, not a need.

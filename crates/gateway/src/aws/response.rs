@@ -92,6 +92,13 @@ pub fn with_type(status: StatusCode, content_type: &'static str, body: Bytes) ->
     response
 }
 
+/// A body that comes piece by piece.
+pub fn pieces(content_type: &'static str, pieces: mpsc::Receiver<io::Result<Bytes>>) -> Response {
+    let mut response = Response::new(Body::Pieces(pieces));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
 /// `text` as character data; what XML cannot hold is replaced.
 pub fn xml_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

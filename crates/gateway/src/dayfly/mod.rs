@@ -5,6 +5,7 @@ mod dto;
 mod environments;
 mod get_bill;
 mod get_server_info;
+pub mod jobs;
 mod list_usage;
 
 use crate::{
@@ -37,6 +38,10 @@ pub async fn answer(gateway: &Gateway, request: &Request) -> Result<Response, Er
         "GetEnvironment" => environments::get(gateway, request),
         "DeleteEnvironment" => environments::delete(gateway, request).await,
         "ListUsage" => list_usage::list_usage(gateway, request).await,
+        "ListJobs" => jobs::list_jobs(gateway, request),
+        "GetJob" => jobs::get_job(gateway, request),
+        "CancelJob" => jobs::cancel_job(gateway, request),
+        "ListJobCalls" => jobs::list_job_calls(gateway, request),
         "GetServerInfo" => get_server_info::get_server_info(gateway, request),
         other => Err(Error::unknown_operation(other)),
     }

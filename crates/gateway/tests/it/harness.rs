@@ -5,8 +5,8 @@ use bytes::Bytes;
 use dayfly_gateway::{Gateway, Options, Patience};
 use dayfly_scheduler::{Executor, Handle, Parts};
 use dayfly_types::{
-    AccountId, FunctionError, InvokeError, Limits, LogLine, LogSource, Outcome, Qualifier, Runtime, SystemClock,
-    Timestamp, Usage, UsageStatus,
+    AccountId, FunctionError, InvokeError, JobFunction, Limits, LogLine, LogSource, Outcome, Qualifier, Runtime,
+    SystemClock, Timestamp, Usage, UsageStatus,
     credentials::{Credentials, SessionIssuer},
 };
 use dayfly_worker::{Call, code};
@@ -17,7 +17,7 @@ use dayfly_worker::{
 use hmac::{Hmac, Mac};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{any::Any, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -97,6 +97,8 @@ impl Server {
                 session_token: None,
             },
             sessions: sessions.clone(),
+            region: "us-east-1".parse().unwrap(),
+            scratch: folder.path().to_owned(),
             public_endpoint: "http://127.0.0.1:1".to_owned(),
             secret: [9; 32],
         })
@@ -251,6 +253,23 @@ impl Executor for Scripted {
             true => Ok(()),
             false => Err(code::Error::Invalid("Could not unzip uploaded file.".to_owned())),
         }
+    }
+
+    async fn publish_function_file(
+        &self,
+        _sha256: &str,
+        file: PathBuf,
+        _job: &JobFunction,
+        _runtime: Runtime,
+    ) -> Result<Box<dyn Any + Send>, code::Error> {
+        match std::fs::read(file)?.starts_with(b"DAYFLYF1") {
+            true => Ok(Box::new(())),
+            false => Err(code::Error::Invalid("it is no function file".to_owned())),
+        }
+    }
+
+    fn capacity_mb(&self) -> u32 {
+        4096
     }
 
     async fn call(&self, call: Call) -> Result<Outcome, InvokeError> {

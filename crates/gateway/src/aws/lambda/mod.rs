@@ -22,7 +22,7 @@ use crate::{Gateway, authorise::authorise};
 use dayfly_types::{FunctionArn, FunctionReference, Limits, Qualifier};
 use http::{StatusCode, request::Parts};
 use operations::{OPERATIONS, Operation};
-pub use validate::host_architecture;
+pub use validate::{environment as check_environment, host_architecture, tags as check_tags};
 
 /// Room for the other fields of a request that carries a code package.
 const FIELDS_BYTES: u64 = 256 << 10;
