@@ -1,0 +1,87 @@
+"""Dayfly: your Python functions, each call in a fresh instance, with the environment that you have.
+
+>>> import dayfly
+>>> list(dayfly.map(lambda x: x * x, range(10)))
+[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]
+"""
+
+from . import joblib_hook
+from .answers import Future
+from .api import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    Function,
+    as_completed,
+    function,
+    get_result,
+    map,
+    map_reduce,
+    starmap,
+    submit,
+    wait,
+)
+from .attach import attach
+from .environment import Environment
+from .errors import (
+    CallDied,
+    Cancelled,
+    DayflyError,
+    InitError,
+    InstanceDied,
+    JobError,
+    NoServer,
+    NotPicklable,
+    OutOfMemory,
+    Refused,
+    RemoteError,
+    RemoteTraceback,
+    ResultError,
+    ServerLost,
+    Timeout,
+)
+from .executor import Executor
+from .job import Job
+from .options import Options
+from .pool import Pool
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
+    "CallDied",
+    "Cancelled",
+    "DayflyError",
+    "Environment",
+    "Executor",
+    "Function",
+    "Future",
+    "InitError",
+    "InstanceDied",
+    "Job",
+    "JobError",
+    "NoServer",
+    "NotPicklable",
+    "Options",
+    "OutOfMemory",
+    "Pool",
+    "Refused",
+    "RemoteError",
+    "RemoteTraceback",
+    "ResultError",
+    "ServerLost",
+    "Timeout",
+    "as_completed",
+    "attach",
+    "function",
+    "get_result",
+    "map",
+    "map_reduce",
+    "starmap",
+    "submit",
+    "wait",
+]
+
+joblib_hook.install()

@@ -1,0 +1,71 @@
+"""Where a job's calls run: which interpreter, with which packages."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import Any
+
+
+class Environment:
+    """What calls find to import. Made by the class methods; the same one may be used for many jobs."""
+
+    def __init__(self, wire: dict[str, Any], by_reference: bool = False) -> None:
+        self._wire = wire
+        self.by_reference = by_reference
+
+    @classmethod
+    def local(cls) -> "Environment":
+        """This interpreter with its `sys.path`, seen read-only where it is. Nothing is copied.
+
+        Only a server on this machine, of this user, takes it; it is the default there.
+        """
+        return cls({"kind": "local", "executable": _executable(), "path": _path()}, by_reference=True)
+
+    @classmethod
+    def bare(cls) -> "Environment":
+        """The server's interpreter of this version with its standard library alone."""
+        return cls({"kind": "bare"})
+
+    @classmethod
+    def built(cls, id: str) -> "Environment":
+        """One that the server has built before, by its id."""
+        return cls({"kind": "built", "id": id})
+
+    def wire(self) -> dict[str, Any]:
+        """As a job names it."""
+        return self._wire
+
+    def __repr__(self) -> str:
+        return f"<dayfly.Environment {self._wire['kind']}>"
+
+
+def runtime() -> str:
+    """This interpreter's version, as a job names it."""
+    return f"python{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def _executable() -> str:
+    if not sys.executable:
+        raise RuntimeError("sys.executable is not set: this interpreter is embedded, name an environment for its calls")
+    return os.path.abspath(sys.executable)
+
+
+def _path() -> list[str]:
+    """`sys.path`, absolute, each entry once, without those that another user could not read for this one."""
+    found = []
+    for entry in sys.path:
+        path = os.path.abspath(entry or os.curdir)
+        if path not in found and os.path.exists(path) and _may_be_shown(path):
+            found.append(path)
+    return found
+
+
+def _may_be_shown(path: str) -> bool:
+    """A server of root runs functions as somebody else; what is local to this program goes by value anyway."""
+    if os.getuid() != 0:
+        return True
+    mode = os.stat(path).st_mode
+    needed = stat.S_IROTH | stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH
+    return mode & needed == needed

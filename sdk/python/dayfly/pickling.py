@@ -1,0 +1,270 @@
+"""Functions and arguments as bytes: by value what only this program has, by reference what is installed.
+
+Made here: the function file of `docs/jobs.md`, the bodies of calls, and the list of modules that a job imports early.
+"""
+
+from __future__ import annotations
+
+import dis
+import hashlib
+import io
+import os
+import pickle
+import site
+import struct
+import sys
+import sysconfig
+import threading
+import types
+from typing import Any, Callable, NamedTuple, Optional
+
+import cloudpickle
+
+from . import _remote, _s3, _sigv4, explain
+from .errors import NotPicklable
+from .frames import Buffer
+
+PROTOCOL = 5
+_PAGE = 4096
+# Smaller buffers stay in the pickle: each of the others begins a page.
+_BUFFER_BYTES_MIN = 64 << 10
+_IMPORTS_MAX = 1000
+_HEAD = struct.Struct("<8sIQ")
+_TABLE = struct.Struct("<QQ")
+# cloudpickle's list of modules by value belongs to the whole process.
+_registry = threading.RLock()
+_kinds: dict[str, str] = {}
+
+
+class Pickled(NamedTuple):
+    """A pickle, the buffers that lie beside it, and the installed modules that it refers to."""
+
+    data: bytes
+    buffers: list[pickle.PickleBuffer]
+    modules: frozenset[str]
+
+    @property
+    def size(self) -> int:
+        """Bytes of pickle and buffers."""
+        return len(self.data) + sum(memoryview(buffer).nbytes for buffer in self.buffers)
+
+    def file(self) -> list[Buffer]:
+        """The function file, in pieces."""
+        at = _HEAD.size + _TABLE.size * len(self.buffers) + len(self.data)
+        table: list[Buffer] = []
+        rest: list[Buffer] = []
+        for buffer in self.buffers:
+            view = buffer.raw()
+            padding = -at % _PAGE
+            table.append(_TABLE.pack(at + padding, view.nbytes))
+            rest += [bytes(padding), view]
+            at += padding + view.nbytes
+        head = _HEAD.pack(b"DAYFLYF1", len(self.buffers), len(self.data))
+        return [head, *table, self.data, *rest]
+
+    def digest(self) -> bytes:
+        """Two equal ones have the same."""
+        hash = hashlib.blake2b(self.data, digest_size=20)
+        for buffer in self.buffers:
+            hash.update(buffer.raw())
+        return hash.digest()
+
+
+def function_file(
+    function: Optional[Callable[..., Any]], prefix: str = "", setup: Optional[Callable[[], Any]] = None
+) -> Pickled:
+    """The callable of a job. Without `function` each call brings its own (see `call_with_function`)."""
+    what = getattr(function, "__name__", None) or type(function).__name__
+    modules = [_remote, _s3, _sigv4]
+    with _registry:
+        for module in modules:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            return dumps(_Prepared(function, prefix, setup), what, out_of_band=True, root=(function, setup))
+        finally:
+            for module in modules:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    """Body of a call whose function is the job's."""
+    if not kwargs and all(type(arg) in _PLAIN for arg in args):
+        return b"A" + pickle.dumps((args, kwargs), PROTOCOL)
+    return b"A" + dumps((args, kwargs), "arguments", root=_shown(args, kwargs)).data
+
+
+def calls(many: list[tuple[Any, ...]]) -> bytes:
+    """Body of a call that stands for several."""
+    if all(type(arg) in _PLAIN for args in many for arg in args):
+        return b"B" + pickle.dumps(many, PROTOCOL)
+    return b"B" + dumps(many, "arguments").data
+
+
+def call_with_function(function: Pickled, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pickled:
+    """Body of a call that brings its function, which was pickled without buffers."""
+    arguments = dumps((args, kwargs), "arguments", root=_shown(args, kwargs))
+    data = b"F" + pickle.dumps((function.data, arguments.data), PROTOCOL)
+    return Pickled(data, [], function.modules | arguments.modules)
+
+
+# Of these, nothing has to be looked at: they are the same everywhere.
+_PLAIN = frozenset([int, float, complex, bool, str, bytes, type(None)])
+
+
+def _shown(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return {**dict(enumerate(args)), **kwargs}
+
+
+class _Prepared:
+    """Pickles as a call of `prepare`, so that it runs where the function file is loaded."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+
+    def __reduce__(self) -> Any:
+        return (_remote.prepare, self.arguments)
+
+
+def dumps(value: Any, what: str, out_of_band: bool = False, root: Any = None) -> Pickled:
+    """Pickles `value`. Raises `NotPicklable`, which names the object that is to blame and the path to it.
+
+    Code of the script and of local modules goes by value. A local module that cannot (it holds a lock, say) goes by
+    reference: in the caller's own environment a call finds it where it is.
+    """
+    try:
+        return _dump(value, out_of_band, local_by_value=True)
+    except Exception as error:
+        first = error
+    try:
+        return _dump(value, out_of_band, local_by_value=False)
+    except Exception:
+        message = explain.explain(value if root is None else root, what, lambda part: _dump(part, False, False), first)
+        raise NotPicklable(message) from first
+
+
+def _dump(value: Any, out_of_band: bool, local_by_value: bool) -> Pickled:
+    file = io.BytesIO()
+    buffers: list[pickle.PickleBuffer] = []
+
+    def take(buffer: pickle.PickleBuffer) -> bool:
+        if memoryview(buffer).nbytes < _BUFFER_BYTES_MIN:
+            return True
+        buffers.append(buffer)
+        return False
+
+    with _registry:
+        pickler = _Pickler(file, PROTOCOL, take if out_of_band else None)
+        pickler.local_by_value = local_by_value
+        try:
+            pickler.dump(value)
+        finally:
+            for module in pickler.registered:
+                cloudpickle.unregister_pickle_by_value(module)
+    return Pickled(file.getvalue(), buffers, frozenset(pickler.modules))
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Sees every function, class and module on the way: takes local ones by value and notes the others."""
+
+    local_by_value = True
+
+    def __init__(self, file: Any, protocol: int, buffer_callback: Any) -> None:
+        super().__init__(file, protocol, buffer_callback)
+        self.modules: set[str] = set()
+        self.registered: list[types.ModuleType] = []
+
+    def reducer_override(self, obj: Any) -> Any:
+        """What cloudpickle asks for each object that is not of a basic type."""
+        kind = type(obj)
+        if kind is types.FunctionType or issubclass(kind, type) or kind is types.BuiltinFunctionType:
+            self._note(getattr(obj, "__module__", None))
+            if kind is types.FunctionType and module_kind(obj.__module__) in ("main", "local"):
+                self.modules.update(_imported_by(obj.__code__))
+        elif kind is types.ModuleType:
+            self._note(obj.__name__)
+        return super().reducer_override(obj)
+
+    def _note(self, name: Optional[str]) -> None:
+        if not isinstance(name, str):
+            return
+        kind = module_kind(name)
+        if kind == "installed":
+            self.modules.add(name)
+        elif kind == "local" and self.local_by_value:
+            module = sys.modules[name]
+            if name not in cloudpickle.list_registry_pickle_by_value():
+                cloudpickle.register_pickle_by_value(module)
+                self.registered.append(module)
+
+
+def imports(modules: frozenset[str]) -> list[str]:
+    """What a job imports before its function is loaded."""
+    return sorted(modules)[:_IMPORTS_MAX]
+
+
+def _imported_by(code: types.CodeType) -> set[str]:
+    """Installed modules that a function imports when it runs, as far as this process has imported them too."""
+    found = set()
+    for instruction in dis.get_instructions(code):
+        name = instruction.argval
+        if instruction.opname == "IMPORT_NAME" and name in sys.modules and module_kind(name) == "installed":
+            found.add(name)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= _imported_by(constant)
+    return found
+
+
+def module_kind(name: Optional[str]) -> str:
+    """`main`, `standard`, `installed`, `local`, or `unknown` when there is no such module."""
+    if not isinstance(name, str):
+        return "unknown"
+    if name in ("__main__", "__mp_main__"):
+        return "main"
+    known = _kinds.get(name)
+    if known is None:
+        module = sys.modules.get(name)
+        if module is None:
+            return "unknown"
+        known = _kinds[name] = _kind_of(name, module)
+    return known
+
+
+def _kind_of(name: str, module: types.ModuleType) -> str:
+    top = name.partition(".")[0]
+    if top == "dayfly" or top == "cloudpickle":
+        # The client's half of this package is not for calls; what they need is registered where it is pickled.
+        return "standard"
+    if top in getattr(sys, "stdlib_module_names", ()):
+        return "standard"
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return "standard" if name in sys.builtin_module_names else "installed"
+    path = os.path.realpath(file)
+    if not path.endswith((".py", ".pyc")):
+        return "installed"
+    if any(_under(path, folder) for folder in _site_folders()) or "site-packages" in path or "dist-packages" in path:
+        return "installed"
+    if any(_under(path, folder) for folder in _standard_folders()):
+        return "standard"
+    # An interpreter's own folder; a virtual environment that lies in a project is seen by its site-packages above.
+    if sys.prefix not in ("/usr", "/usr/local") and _under(path, os.path.realpath(os.path.join(sys.prefix, "lib"))):
+        return "installed"
+    return "local"
+
+
+def _under(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _site_folders() -> list[str]:
+    folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    try:
+        folders += [*site.getsitepackages(), site.getusersitepackages()]
+    except AttributeError:
+        pass  # Old virtual environments have a `site` without these.
+    return [os.path.realpath(folder) for folder in folders if folder]
+
+
+def _standard_folders() -> list[str]:
+    return [os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]

@@ -1,0 +1,307 @@
+"""A job's calls: sends them, keeps what was sent, and gives each future its end.
+
+A run has two threads: the feeder takes calls from its `Feed` and sends them while there is room; the stream's thread
+hands out what comes back. Calls that are sent and not ended are fewer than the server reads ahead, so that a
+cancellation is never stuck behind calls.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import sys
+import threading
+import weakref
+from typing import Any, Callable, NamedTuple, Optional, Protocol
+
+from . import _remote
+from .answers import Answer, Future
+from .connection import Endpoint
+from .errors import Cancelled, JobError, ServerLost
+from .frames import Buffer, Frame
+from .stream import Stream, plain_socket_error
+
+RECORDS_MAX = 100_000
+_CANCEL_S = 5.0
+
+
+class Call(NamedTuple):
+    """What a feed gives: the futures of one call (more than one for a chunk), and how to make its body."""
+
+    futures: list[Future[Any]]
+    body: Callable[[], bytes]
+
+
+class Feed(Protocol):
+    """Where a run's calls come from."""
+
+    def take(self) -> Optional[Call]:
+        """The next call; waits for it. None when there are no more. Raises what the user's iterable raises."""
+
+    def stop(self, error: BaseException) -> None:
+        """The run takes no more: `take` ends, and what was not taken fails with `error`."""
+
+
+class Run:
+    """One job on the server, from its first frame to its last."""
+
+    def __init__(self, endpoint: Endpoint, description: dict[str, Any], file: list[Buffer], feed: Feed) -> None:
+        self.endpoint = endpoint
+        self.description = description
+        self.id: Optional[str] = None
+        self.function: Optional[str] = None
+        self.counts = {"calls": 0, "running": 0, "done": 0, "failed": 0}
+        self.cost_usd = 0.0
+        self.records: collections.deque[dict[str, Any]] = collections.deque(maxlen=RECORDS_MAX)
+        self.watchers: list[Callable[["Run"], None]] = []
+        self.on_log: Callable[[int, str], None] = self._print
+        self.summary: Optional[dict[str, Any]] = None
+        self.over = threading.Event()
+        self.sent_all = threading.Event()
+        self._feed = feed
+        self._file = file
+        self._room = max(1, 2 * int(description["max_in_flight"]) - 1)
+        self._lock = threading.Condition()
+        self._pending: dict[int, Call] = {}
+        self._running: set[int] = set()
+        self._begun = threading.Event()
+        self._error: Optional[BaseException] = None
+        self._stream: Stream
+
+    def start(self) -> "Run":
+        """Opens the job and waits for its id. Raises `JobError`, `ServerLost` or `OSError`."""
+        self._stream = Stream(self.endpoint, "/jobs", self)
+        _alive.add(self)
+        try:
+            self._stream.send("S", self.description, self._file)
+            self._file = []
+            while not self._begun.wait(0.5):
+                pass
+        except BaseException:
+            self._stream.close()
+            raise
+        if self.id is None:
+            raise self._error or ServerLost("the server ended the connection before the job began")
+        threading.Thread(target=self._send_calls, name="dayfly-feeder", daemon=True).start()
+        return self
+
+    def cancel(self, message: str = "the job was cancelled") -> None:
+        """Stops all calls that run or wait. Futures end at once."""
+        if self.over.is_set():
+            return
+        error = Cancelled(message)
+        self._end(error)
+        self._stream.send("X", {})
+        # The server answers with the calls' records; one that does not is left.
+        self._stream.close(_CANCEL_S)
+
+    def detach(self) -> None:
+        """Leaves a detached job to the server."""
+        error = ServerLost("this program has left the job: dayfly.attach takes it up")
+        self._end(error)
+        self._stream.close()
+
+    def busy(self) -> bool:
+        """Whether calls are sent and not ended."""
+        with self._lock:
+            return bool(self._pending)
+
+    # Feeder's thread.
+
+    def _send_calls(self) -> None:
+        number = 0
+        try:
+            while True:
+                with self._lock:
+                    while len(self._pending) >= self._room and self._error is None:
+                        self._lock.wait()
+                    if self._error is not None:
+                        return
+                call = self._feed.take()
+                if call is None:
+                    break
+                if self._send_call(number, call):
+                    number += 1
+        except BaseException as error:
+            # The user's iterable raised: its consumer gets that, and what was sent is of no use.
+            self._end(error)
+            self._stream.send("X", {})
+            self._stream.close(_CANCEL_S)
+            return
+        self._stream.send("Z", {})
+        self._stream.finish()
+        self.sent_all.set()
+
+    def _send_call(self, number: int, call: Call) -> bool:
+        if all(future.done() for future in call.futures):
+            return False
+        try:
+            body = call.body()
+            if len(body) > _remote.INLINE_BYTES_MAX:
+                body = self._put(number, body)
+        except Exception as error:
+            for future in call.futures:
+                future.set_lost(error)
+            return False
+        with self._lock:
+            if self._error is not None:
+                for future in call.futures:
+                    future.set_lost(self._error)
+                return False
+            self._pending[number] = call
+            self.counts["calls"] += len(call.futures)
+            for future in call.futures:
+                future._stop = _Stopper(self, number)
+        self._stream.send("C", {"n": number}, body, wait=True)
+        return True
+
+    def _put(self, number: int, body: bytes) -> bytes:
+        key = f"{self.id}/in/{number}"
+        self.endpoint.store().put(key, body)
+        return b"@" + key.encode()
+
+    def stop_call(self, number: int) -> None:
+        """All futures of a call were cancelled here: stops it there."""
+        with self._lock:
+            call = self._pending.get(number)
+            if call is None or not all(future.done() for future in call.futures):
+                return
+        self._stream.send("X", {"calls": [number]})
+
+    # Stream's thread.
+
+    def frame(self, frame: Frame) -> None:
+        """A frame from the server."""
+        header = frame.header
+        if frame.kind == "R":
+            self._outcome(header, frame.body)
+        elif frame.kind == "W":
+            self._started(header["n"])
+        elif frame.kind == "L":
+            self.on_log(header["n"], frame.body.decode("utf-8", "replace"))
+        elif frame.kind == "J":
+            self.id, self.function = header["job"], header["function"]
+            self._begun.set()
+        elif frame.kind == "D":
+            self.summary = header
+        elif frame.kind == "E":
+            self._end(JobError(str(header.get("message")), str(header.get("type"))))
+
+    def ended(self, status: Optional[int], answer: bytes, error: Optional[BaseException]) -> None:
+        """The connection is over."""
+        if self._error is None:
+            if status is not None and status != 200:
+                self._end(refusal(status, answer))
+            elif error is not None and not isinstance(error, OSError):
+                self._end(ServerLost(f"the server and this program do not understand each other: {error!r}"))
+            elif self.summary is None:
+                self._end(ServerLost(f"the server was lost before the job's end: {plain_socket_error(error)}"))
+            else:
+                self._end(ServerLost("the job ended without an outcome of this call"))
+        self._begun.set()
+        self.sent_all.set()
+        self.over.set()
+        self._changed()
+
+    def _started(self, numbers: list[int]) -> None:
+        with self._lock:
+            calls = [self._pending[number] for number in numbers if number in self._pending]
+            self._running.update(number for number in numbers if number in self._pending)
+        for call in calls:
+            for future in call.futures:
+                future.set_started()
+        self._changed()
+
+    def _outcome(self, header: dict[str, Any], body: bytes) -> None:
+        number = header["n"]
+        with self._lock:
+            call = self._pending.pop(number, None)
+            self._running.discard(number)
+            self._lock.notify_all()
+        if call is None:
+            return
+        count = len(call.futures)
+        record = {**header, "calls": count}
+        self.records.append(record)
+        self.cost_usd += float(header.get("cost_usd") or 0.0)
+        status = str(header.get("status"))
+        self.counts["done" if status == "success" else "failed"] += count
+        answer = Answer(status, body, record, self.endpoint.store)
+        for place, future in enumerate(call.futures):
+            future.set_answer(answer, place)
+        self._changed()
+
+    # Any thread.
+
+    def _end(self, error: BaseException) -> None:
+        """Nothing more is sent, and whatever has no outcome fails with `error`."""
+        with self._lock:
+            if self._error is not None:
+                return
+            self._error = error
+            lost = [future for call in self._pending.values() for future in call.futures]
+            self._lock.notify_all()
+        if isinstance(error, Cancelled):
+            for future in lost:
+                future._stop = None  # The whole job is stopped, with one frame.
+                future.cancel()
+        for future in lost:
+            future.set_lost(error)
+        self._feed.stop(error)
+        self._begun.set()
+
+    def _changed(self) -> None:
+        self.counts["running"] = len(self._running)
+        for watcher in self.watchers:
+            watcher(self)
+
+    def _print(self, number: int, text: str) -> None:
+        lines = (f"[{self.description['name']} {number}] {line}\n" for line in text.splitlines())
+        sys.stdout.write("".join(lines))
+        sys.stdout.flush()
+
+    def forget(self) -> None:
+        """This is the child of a fork: the connection is the parent's."""
+        self._lock = threading.Condition()
+        self._stream.forget()
+        for call in self._pending.values():
+            for future in call.futures:
+                future._condition = threading.Condition()
+                future.set_lost(ServerLost("this process was forked: the job belongs to its parent"))
+
+
+class _Stopper:
+    """Stops a call when its futures are cancelled. Does not keep the run alive."""
+
+    def __init__(self, run: Run, number: int) -> None:
+        self._run = weakref.ref(run)
+        self._number = number
+
+    def __call__(self, future: Future[Any]) -> None:
+        run = self._run()
+        if run is not None:
+            run.stop_call(self._number)
+
+
+def refusal(status: int, answer: bytes) -> JobError:
+    """The error of a request that the server did not take."""
+    try:
+        body = json.loads(answer)
+        kind = str(body.get("__type") or body.get("type") or body.get("Type") or "JobError").rpartition("#")[2]
+        message = str(body.get("message") or body.get("Message") or body.get("errorMessage") or answer[:300])
+    except (ValueError, AttributeError):
+        kind, message = "JobError", f"status {status}: {answer[:300]!r}"
+    return JobError(message, kind, status)
+
+
+_alive: "weakref.WeakSet[Run]" = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for run in list(_alive):
+        run.forget()
+    _alive.clear()
+
+
+os.register_at_fork(after_in_child=_forget_all)
