@@ -216,12 +216,18 @@ def _futures(futures: Any) -> list[Future[Any]]:
 
 _lock = threading.Lock()
 _executors: dict[Any, Executor] = {}
+# Whoever changes these means another server.
+_SERVER_VARIABLES = ("DAYFLY_ENDPOINT", "DAYFLY_DATA", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID")
 
 
 def _executor(options: Options) -> Executor:
     """The executor of single calls with these settings."""
+    key = (options.key(), *(os.environ.get(name) for name in _SERVER_VARIABLES))
     with _lock:
-        return _executors.setdefault(options.key(), Executor(options=options))
+        found = _executors.get(key)
+        if found is None:
+            found = _executors[key] = Executor(options=options)
+        return found
 
 
 def _after_fork() -> None:

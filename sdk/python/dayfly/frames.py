@@ -142,7 +142,7 @@ class ResponseReader:
                 if len(buffer) - at > _LINE_BYTES_MAX:
                     raise ProtocolError("a chunk's first line does not end")
                 break
-            line = bytes(buffer[at:end])
+            line, begin = bytes(buffer[at:end]), at
             at = end + 2
             if self._in_trailers:
                 self.ended = not line
@@ -150,6 +150,10 @@ class ResponseReader:
             try:
                 size = int(line.split(b";")[0], 16)
             except ValueError:
+                if any(parts):
+                    # What came before it counts; the line is looked at again with the next bytes.
+                    at = begin
+                    break
                 raise ProtocolError(f"not a chunk's size: {line[:100]!r}") from None
             self._in_trailers = size == 0
             self._left = size + 2 if size else 0

@@ -92,7 +92,7 @@ def start(
     # Where large results lie. Not the job's id, which is not known yet.
     prefix = f"{uuid.uuid4()}/out/"
     pickled = pickling.function_file(function, prefix, setup)
-    description = _description(options, name or name_of(function))
+    description = _description(options, options.name or name or name_of(function))
     description["imports"] = pickling.imports(pickled.modules | modules)
     for left in reversed(range(_START_TRIES)):
         endpoint = connection.find(options.endpoint)

@@ -129,8 +129,8 @@ class Run:
             self._stream.send("X", {})
             self._stream.close(_CANCEL_S)
             return
+        # The body stays open until the server has said its last: a cancellation may still come.
         self._stream.send("Z", {})
-        self._stream.finish()
         self.sent_all.set()
 
     def _send_call(self, number: int, call: Call) -> bool:
@@ -185,6 +185,7 @@ class Run:
             self._begun.set()
         elif frame.kind == "D":
             self.summary = header
+            self._stream.finish()
         elif frame.kind == "E":
             self._end(JobError(str(header.get("message")), str(header.get("type"))))
 
@@ -195,6 +196,8 @@ class Run:
                 self._end(refusal(status, answer))
             elif error is not None and not isinstance(error, OSError):
                 self._end(ServerLost(f"the server and this program do not understand each other: {error!r}"))
+            elif self.summary is not None and self.sent_all.is_set() and not self._pending:
+                pass
             elif self.summary is None:
                 self._end(ServerLost(f"the server was lost before the job's end: {plain_socket_error(error)}"))
             else:

@@ -10,13 +10,14 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import peer  # noqa: E402  (needs the path above)
 
-from dayfly import connection  # noqa: E402
+from dayfly import api, connection  # noqa: E402
 
 
 @pytest.fixture
 def serve(tmp_path, monkeypatch):
     """`serve(script)`: a scripted server that every job of the test finds."""
     peers = []
+    monkeypatch.setattr(api, "_executors", {})
 
     def start(script=None):
         found = peer.Peer(tmp_path, script)

@@ -91,6 +91,8 @@ class Connection:
     def next(self):
         """The next frame; None at the end."""
         while not self._waiting:
+            if self._request.ended:
+                return None
             data = self.socket.recv(1 << 20)
             if not data:
                 return None
