@@ -66,6 +66,7 @@ class Run:
         self._pending: dict[int, Call] = {}
         self._running: set[int] = set()
         self._begun = threading.Event()
+        self._fed_all = False
         self._error: Optional[BaseException] = None
         self._stream: Stream
 
@@ -130,6 +131,7 @@ class Run:
             self._stream.close(_CANCEL_S)
             return
         # The body stays open until the server has said its last: a cancellation may still come.
+        self._fed_all = True
         self._stream.send("Z", {})
         self.sent_all.set()
 
@@ -196,7 +198,7 @@ class Run:
                 self._end(refusal(status, answer))
             elif error is not None and not isinstance(error, OSError):
                 self._end(ServerLost(f"the server and this program do not understand each other: {error!r}"))
-            elif self.summary is not None and self.sent_all.is_set() and not self._pending:
+            elif self.summary is not None and self._fed_all and not self._pending:
                 pass
             elif self.summary is None:
                 self._end(ServerLost(f"the server was lost before the job's end: {plain_socket_error(error)}"))
