@@ -32,7 +32,7 @@ unit: ## Rust tests
 
 it: ## Tests of the real server with real clients; ARGS goes to pytest
 	cargo build --locked -p dayfly
-	DAYFLY_BIN=$(abspath $(TARGET_DIR))/debug/dayfly $(PYTHON) -m pytest tests $(ARGS)
+	DAYFLY_BIN=$(abspath $(TARGET_DIR))/debug/dayfly $(PYTHON) -m pytest tests sdk/python/tests $(ARGS)
 
 bench: ## Dayfly against its peers on this machine, with ratios
 	scripts/setup.sh

@@ -187,6 +187,9 @@ class _Lane:
             self.closed = True
             self._changed.notify()
 
+    def begin(self, in_flight: int) -> None:
+        """See `Feed`."""
+
     def take(self) -> Optional[Call]:
         """See `Feed`."""
         with self._changed:

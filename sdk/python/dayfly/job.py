@@ -157,7 +157,6 @@ class MapFeed:
         items: Iterable[tuple[Any, ...]],
         total: Optional[int],
         chunksize: Union[int, str],
-        in_flight: int,
         ordered: bool = True,
     ) -> None:
         if chunksize != "auto" and (not isinstance(chunksize, int) or chunksize < 1):
@@ -168,9 +167,10 @@ class MapFeed:
         self._items = iter(items)
         self._automatic = chunksize == "auto"
         self._size = 1 if self._automatic else int(chunksize)
-        self._in_flight = in_flight
         self._ordered = ordered
-        self._unread_max: float = float("inf") if keep else _UNREAD_PER_CALL * in_flight
+        # What the server runs at a time is known when the job has begun.
+        self._in_flight = 1
+        self._waits_for_reader = not keep
         self._changed = threading.Condition()
         # Futures for the reader: in the order of the items, or as they are done.
         self._ready: collections.deque[Future[Any]] = collections.deque()
@@ -183,11 +183,15 @@ class MapFeed:
 
     # For the run.
 
+    def begin(self, in_flight: int) -> None:
+        """See `Feed`."""
+        self._in_flight = in_flight
+
     def take(self) -> Optional[Call]:
         """See `Feed`."""
         size = self._size
         with self._changed:
-            while self._made - self._read >= self._unread_max * size and self._error is None:
+            while self._is_ahead(size) and self._error is None:
                 self._changed.wait()
             if self._error is not None:
                 return None
@@ -220,6 +224,10 @@ class MapFeed:
                 future.cancel()
             else:
                 future.set_lost(error)
+
+    def _is_ahead(self, size: int) -> bool:
+        unread = self._made - self._read
+        return self._waits_for_reader and unread >= _UNREAD_PER_CALL * self._in_flight * size
 
     def _end_of_items(self) -> None:
         with self._changed:
@@ -275,7 +283,7 @@ class MapFeed:
     def read_all(self) -> None:
         """Somebody waits for the end: the job no longer waits for its reader."""
         with self._changed:
-            self._unread_max = float("inf")
+            self._waits_for_reader = False
             self._changed.notify_all()
 
 
@@ -290,7 +298,7 @@ def run_map(
     setup: Optional[Callable[[], Any]] = None,
 ) -> "Job[T]":
     """Begins a map over tuples of arguments; `total` of them, where that is known."""
-    feed = MapFeed(items, total, chunksize, options.in_flight, ordered)
+    feed = MapFeed(items, total, chunksize, ordered)
     run = options_.start(function, options, feed, setup=setup)
     job: Job[T] = Job(run, feed, return_exceptions)
     if options.detach:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import sys
 import uuid
@@ -15,7 +16,6 @@ from .environment import Environment
 from .errors import DayflyError, JobError, ServerLost
 from .run import Feed, Run
 
-_IN_FLIGHT = 64
 _START_TRIES = 3
 Logs = Union[bool, Callable[[int, str], None]]
 
@@ -27,7 +27,7 @@ class Options:
     memory: Optional[int] = None
     """Memory of each call in MB; the processor share grows with it."""
     timeout: Optional[float] = None
-    """Seconds that a call may take."""
+    """Seconds that a call may take; rounded up to whole ones."""
     env: Optional[Environment] = None
     """What calls find to import: `Environment`. The local one by default."""
     variables: Optional[dict[str, str]] = None
@@ -35,7 +35,7 @@ class Options:
     storage: Optional[int] = None
     """Size of each call's /tmp in MB."""
     max_in_flight: Optional[int] = None
-    """How many calls may run at the same time."""
+    """How many calls may run at the same time. By default what keeps the server's processors busy."""
     retries: int = 0
     """How often a call is tried again after it died. An exception is an answer, and is not tried again."""
     logs: Logs = False
@@ -59,15 +59,6 @@ class Options:
                 raise TypeError(f"{name!r} is not an option: there are {', '.join(sorted(known))}")
         given = {name: value for name, value in changes.items() if value is not None}
         return dataclasses.replace(self, **given)
-
-    @property
-    def in_flight(self) -> int:
-        """How many calls may run at the same time."""
-        if self.max_in_flight is None:
-            return _IN_FLIGHT
-        if self.max_in_flight < 1:
-            raise ValueError(f"max_in_flight is at least 1, not {self.max_in_flight}")
-        return self.max_in_flight
 
     def key(self) -> Any:
         """Two with the same may share a job."""
@@ -122,14 +113,14 @@ def _description(options: Options, name: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "name": name,
         "runtime": environment.runtime(),
-        "max_in_flight": options.in_flight,
         "retries": options.retries,
         "logs": bool(options.logs),
         "detach": options.detach,
     }
     others = {
         "memory_mb": options.memory,
-        "timeout_s": options.timeout,
+        "timeout_s": None if options.timeout is None else math.ceil(options.timeout),
+        "max_in_flight": options.max_in_flight,
         "ephemeral_storage_mb": options.storage,
         "environment_variables": options.variables,
         "tags": options.tags,

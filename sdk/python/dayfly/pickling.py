@@ -28,7 +28,7 @@ PROTOCOL = 5
 _PAGE = 4096
 # Smaller buffers stay in the pickle: each of the others begins a page.
 _BUFFER_BYTES_MIN = 64 << 10
-_IMPORTS_MAX = 1000
+_IMPORTS_MAX = 256
 _HEAD = struct.Struct("<8sIQ")
 _TABLE = struct.Struct("<QQ")
 # cloudpickle's list of modules by value belongs to the whole process.
@@ -199,7 +199,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 def imports(modules: frozenset[str]) -> list[str]:
     """What a job imports before its function is loaded."""
-    return sorted(modules)[:_IMPORTS_MAX]
+    names = sorted(name for name in modules if all(part.isidentifier() for part in name.split(".")))
+    if len(names) <= _IMPORTS_MAX:
+        return names
+    # Of very many, the packages: the function's own references bring the rest.
+    return sorted({name.partition(".")[0] for name in names})[:_IMPORTS_MAX]
 
 
 def _imported_by(code: types.CodeType) -> set[str]:

@@ -24,6 +24,11 @@ from .stream import Stream, plain_socket_error
 
 RECORDS_MAX = 100_000
 _CANCEL_S = 5.0
+# The server keeps 64 MiB of a job's arguments; small ones do not matter beside the number of calls.
+_ARGUMENT_BYTES_MAX = 48 << 20
+_SMALL_BYTES = 64 << 10
+# While a job lasts the server writes something at least three times in a second.
+_SILENCE_S = 60.0
 
 
 class Call(NamedTuple):
@@ -35,6 +40,9 @@ class Call(NamedTuple):
 
 class Feed(Protocol):
     """Where a run's calls come from."""
+
+    def begin(self, in_flight: int) -> None:
+        """The job has begun; the server runs so many calls at a time."""
 
     def take(self) -> Optional[Call]:
         """The next call; waits for it. None when there are no more. Raises what the user's iterable raises."""
@@ -51,6 +59,7 @@ class Run:
         self.description = description
         self.id: Optional[str] = None
         self.function: Optional[str] = None
+        self.in_flight = 1
         self.counts = {"calls": 0, "running": 0, "done": 0, "failed": 0}
         self.cost_usd = 0.0
         self.records: collections.deque[dict[str, Any]] = collections.deque(maxlen=RECORDS_MAX)
@@ -61,9 +70,10 @@ class Run:
         self.sent_all = threading.Event()
         self._feed = feed
         self._file = file
-        self._room = max(1, 2 * int(description["max_in_flight"]) - 1)
+        self._room = 1
         self._lock = threading.Condition()
         self._pending: dict[int, Call] = {}
+        self._sizes: dict[int, int] = {}
         self._running: set[int] = set()
         self._begun = threading.Event()
         self._fed_all = False
@@ -84,6 +94,7 @@ class Run:
             raise
         if self.id is None:
             raise self._error or ServerLost("the server ended the connection before the job began")
+        self._feed.begin(self.in_flight)
         threading.Thread(target=self._send_calls, name="dayfly-feeder", daemon=True).start()
         return self
 
@@ -115,7 +126,7 @@ class Run:
         try:
             while True:
                 with self._lock:
-                    while len(self._pending) >= self._room and self._error is None:
+                    while self._is_full() and self._error is None:
                         self._lock.wait()
                     if self._error is not None:
                         return
@@ -135,6 +146,9 @@ class Run:
         self._stream.send("Z", {})
         self.sent_all.set()
 
+    def _is_full(self) -> bool:
+        return len(self._pending) >= self._room or sum(self._sizes.values()) >= _ARGUMENT_BYTES_MAX
+
     def _send_call(self, number: int, call: Call) -> bool:
         if all(future.done() for future in call.futures):
             return False
@@ -152,6 +166,8 @@ class Run:
                     future.set_lost(self._error)
                 return False
             self._pending[number] = call
+            if len(body) > _SMALL_BYTES:
+                self._sizes[number] = len(body)
             self.counts["calls"] += len(call.futures)
             for future in call.futures:
                 future._stop = _Stopper(self, number)
@@ -184,6 +200,9 @@ class Run:
             self.on_log(header["n"], frame.body.decode("utf-8", "replace"))
         elif frame.kind == "J":
             self.id, self.function = header["job"], header["function"]
+            self.in_flight = int(header["max_in_flight"])
+            self._room = max(1, 2 * self.in_flight - 1)
+            self._stream.silence_s = _SILENCE_S
             self._begun.set()
         elif frame.kind == "D":
             self.summary = header
@@ -222,6 +241,7 @@ class Run:
         number = header["n"]
         with self._lock:
             call = self._pending.pop(number, None)
+            self._sizes.pop(number, None)
             self._running.discard(number)
             self._lock.notify_all()
         if call is None:

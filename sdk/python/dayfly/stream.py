@@ -55,6 +55,8 @@ class Stream:
         self._waiting_bytes = 0
         self._closed = False
         self._deadline: Optional[float] = None
+        # After so many seconds without a byte from the other side it counts as gone.
+        self.silence_s = float("inf")
         self._thread = threading.Thread(target=self._run, name="dayfly-stream", daemon=True)
         self._thread.start()
 
@@ -128,15 +130,18 @@ class Stream:
         poll.register(self._wake_in, select.POLLIN)
         pending: Optional[memoryview] = None
         broken: Optional[OSError] = None
+        heard = time.monotonic()
         while not response.ended:
             if pending is None and broken is None:
                 pending = self._take()
             events = select.POLLIN | (select.POLLOUT if pending is not None and broken is None else 0)
             poll.register(self._socket, events)
-            left = self._left_ms()
+            left = self._left_ms(heard)
             if left == 0:
-                raise ConnectionAbortedError("closed by this side")
+                raise ConnectionAbortedError("closed by this side, which heard nothing more")
             ready = dict(poll.poll(left))
+            if ready.get(self._socket.fileno(), 0) & ~select.POLLOUT:
+                heard = time.monotonic()
             if self._wake_in in ready:
                 os.read(self._wake_in, 4096)
             if pending is not None and broken is None:
@@ -188,11 +193,10 @@ class Stream:
             self._lock.notify_all()
         return memoryview(b"".join(parts) if len(parts) > 1 else parts[0])
 
-    def _left_ms(self) -> Optional[int]:
+    def _left_ms(self, heard: float) -> Optional[int]:
         with self._lock:
-            if self._deadline is None:
-                return None
-            return max(0, int((self._deadline - time.monotonic()) * 1000))
+            end = min(heard + self.silence_s, self._deadline or float("inf"))
+        return None if end == float("inf") else max(0, int((end - time.monotonic()) * 1000))
 
 
 def plain_socket_error(error: Optional[BaseException]) -> str:

@@ -106,7 +106,7 @@ class Connection:
         job = self.next()
         self.job = job.header
         self.answer()
-        self.send("J", {"job": str(uuid.uuid4()), "function": job.header["name"]})
+        self.send("J", {"job": str(uuid.uuid4()), "function": job.header["name"], "max_in_flight": job.header.get("max_in_flight", 64)})
         return load(job.body)
 
     def outcome(self, number, status, body, **more):

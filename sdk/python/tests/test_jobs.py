@@ -332,7 +332,7 @@ def test_the_job_says_what_was_asked_for(serve):
     assert measured(3) == 3 and measured.__doc__ == "Its text." and measured.__name__ == "measured"
     assert list(measured.map([1, 2], retries=2, max_in_flight=3)) == [1, 2]
     job = found.jobs[0].job
-    assert (job["name"], job["memory_mb"], job["timeout_s"], job["retries"]) == ("measured", 1024, 2.5, 2)
+    assert (job["name"], job["memory_mb"], job["timeout_s"], job["retries"]) == ("measured", 1024, 3, 2)
     assert (job["max_in_flight"], job["environment_variables"], job["tags"]) == (3, {"A": "b"}, {"team": "x"})
     assert (job["ephemeral_storage_mb"], job["detach"], job["logs"]) == (600, False, False)
     assert job["environment"]["kind"] == "local" and all(os.path.isabs(path) for path in job["environment"]["path"])
