@@ -153,8 +153,11 @@ impl FunctionFiles {
             fs::copy(file, &path)?;
         }
         let kept = Kept(path);
-        // The function runs as another user.
-        fs::set_permissions(kept.path(), fs::Permissions::from_mode(0o444))?;
+        // The function runs as another user. A link is the caller's file too, so nothing is taken away.
+        let mode = fs::metadata(kept.path())?.permissions().mode();
+        if mode & 0o444 != 0o444 {
+            fs::set_permissions(kept.path(), fs::Permissions::from_mode(mode | 0o444))?;
+        }
         let kept = Arc::new(kept);
         files.insert(sha256.to_owned(), Arc::downgrade(&kept));
         Ok(kept)

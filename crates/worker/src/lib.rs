@@ -218,8 +218,8 @@ impl Handle {
     }
 
     /// Keeps a job's function file, whose SHA-256 (hexadecimal) the caller has checked, for calls of functions with
-    /// this code and job, and finds out what their environment is. `file` is linked, or copied, and stays the caller's.
-    /// Calls need the lease that this gives.
+    /// this code and job, and finds out what their environment is. `file` is linked, or copied, and stays the caller's,
+    /// who may remove it but not write to it. Calls need the lease that this gives.
     pub async fn publish_function_file(
         &self,
         sha256: &str,
