@@ -20,6 +20,7 @@ test: ## Everything: format, lints, unit tests, end-to-end, security and conform
 
 lint: ## Format and clippy (and cargo-deny, where it is installed)
 	cargo fmt --all --check
+	rustfmt --check --edition 2024 runtimes/python/zygote.rs
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check bans licenses sources; fi
 
@@ -32,7 +33,7 @@ unit: ## Rust tests
 
 it: ## Tests of the real server with real clients; ARGS goes to pytest
 	cargo build --locked -p dayfly
-	DAYFLY_BIN=$(abspath $(TARGET_DIR))/debug/dayfly $(PYTHON) -m pytest tests sdk/python/tests $(ARGS)
+	DAYFLY_BIN=$(abspath $(TARGET_DIR))/debug/dayfly $(PYTHON) -m pytest tests $(ARGS)
 
 bench: ## Dayfly against its peers on this machine, with ratios
 	scripts/setup.sh

@@ -8,10 +8,10 @@ Nothing here is trusted by the processes outside: the function's own code runs i
 3.14, standard library only.
 
 Wire, all integers little-endian. Control, one datagram each: from the launcher `clone` with two descriptors (call
-socket, log pipe); to it `R[reason]` (init done; the reason says why it cannot be cloned), `F<error JSON>`, `C<pid>`,
-`E<reason>`. Call socket: in comes u32 length of the header, u32 length of the event, the header (JSON), the event;
-out go frames of u8 kind, u32 length, body: `I` init done, `L` log text, then one of `R` result or `E` error JSON. A job's
-calls take and give any bytes, and may answer `P`, bytes that stand for an exception (`job.py`).
+socket, log pipe); to it `R[reason]` (init done; the reason says why it cannot be cloned), `F<error JSON>`, `C` and i32
+pid, `E` and i32 error number. Call socket: in comes u32 length of the header, u32 length of the event, the header (JSON),
+the event; out go frames of u8 kind, u32 length, body: `I` init done, `L` log text, then one of `R` result or `E` error
+JSON. A job's calls take and give any bytes, and may answer `P`, bytes that stand for an exception (`job.py`).
 """
 
 import sys
@@ -70,7 +70,6 @@ CONTROL_FD = 3
 CALL_FD = 4
 _LENGTHS = struct.Struct("<II")
 _FRAME = struct.Struct("<BI")
-SCM_RIGHTS = 1
 # Must be the set that the seccomp filter lets pass: parent, user, pid, mount, ipc and uts namespaces, the thread id
 # written and cleared as fork does, SIGCHLD.
 CLONE_FLAGS = 0x8000 | 0x10000000 | 0x20000000 | 0x20000 | 0x8000000 | 0x4000000 | 0x1000000 | 0x200000 | 17
@@ -429,11 +428,41 @@ def _kill_means_end():
     os.kill = kill_or_end
 
 
+HUGE = 2 << 20
+MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25
+PR_GET_TID_ADDRESS = 40
+
+
+class _Area(object):
+    """One mapping of this process: addresses, access and path as the kernel shows them, bytes."""
+
+    def __init__(self, line):
+        fields = line.split(None, 5)
+        self.start, self.end = (int(part, 16) for part in fields[0].split("-"))
+        self.access = fields[1]
+        self.path = fields[5].strip() if len(fields) > 5 else ""
+        self.resident = self.huge = 0
+
+
+def _areas():
+    found = []
+    with open("/proc/self/smaps") as lines:
+        for line in lines:
+            name, _, value = line.partition(" ")
+            if name == "Rss:":
+                found[-1].resident = int(value.split()[0]) << 10
+            elif name == "AnonHugePages:":
+                found[-1].huge = int(value.split()[0]) << 10
+            elif not name.endswith(":"):
+                found.append(_Area(line))
+    return found
+
+
 # The zygote -----------------------------------------------------------------------------------------------------------
 
 
 class _Cloner(object):
-    """Clones the process with system calls that the standard library does not have, through ctypes.
+    """Clones the process by the bare system call, in machine code (`zygote.rs`), which writes to no Python object.
 
     The interpreter's own preparations for a fork are left out: they are there for other threads, of which a zygote has
     none, and for the hooks of libraries, which a clone runs itself, but for those that only make locks anew. They would
@@ -444,66 +473,85 @@ class _Cloner(object):
     def __init__(self):
         import ctypes
 
-        machine = os.uname().machine
-        numbers = {"x86_64": (56, 317, 126), "aarch64": (220, 277, 91)}
-        _clone, seccomp, capset = numbers[machine]
-        libc = ctypes.PyDLL(None, use_errno=True)
-        self.errno = ctypes.get_errno
-        self.syscall = libc.syscall
-        self.syscall.restype = ctypes.c_long
-        self.syscall.argtypes = [ctypes.c_long] * 6
-        self.madvise = libc.madvise
-        self.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        libc = ctypes.PyDLL(None)
+        address, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
+        for name, result, arguments in [
+            ("prctl", number, [number] + [ctypes.c_ulong] * 4),
+            ("madvise", number, [address, size, number]),
+            ("mmap", address, [address, size, number, number, number, ctypes.c_long]),
+            ("mprotect", number, [address, size, number]),
+            ("mremap", address, [address, size, size, number, address]),
+            ("munmap", number, [address, size]),
+        ]:
+            function = getattr(libc, name)
+            function.restype, function.argtypes = result, arguments
+            setattr(self, name, function)
         only_locks = ("threading", "logging")
         self.hooks = [hook for hook in _fork_hooks if getattr(hook, "__module__", None) not in only_locks]
         # libc keeps its thread id at the address that it gave the kernel at start; a clone's must be its own.
-        address = ctypes.c_ulong(0)
-        libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
-        if libc.prctl(40, ctypes.addressof(address), 0, 0, 0) != 0 or not address.value:
+        thread_id = ctypes.c_ulong(0)
+        if self.prctl(PR_GET_TID_ADDRESS, ctypes.addressof(thread_id), 0, 0, 0) != 0 or not thread_id.value:
             raise OSError("the kernel does not tell the thread id's address (CONFIG_CHECKPOINT_RESTORE)")
-        tid = address.value
-        # On 64-bit ARM the last two arguments of clone are the other way round.
-        tail = (tid, 0) if machine == "x86_64" else (0, tid)
-        self.clone_arguments = (numbers[machine][0], CLONE_FLAGS, 0, 0) + tail
         with open("/var/runtime/call.bpf", "rb") as file:
             code = file.read()
         self.filter_code = ctypes.create_string_buffer(code, len(code))
         self.filter = ctypes.create_string_buffer(
             struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(self.filter_code)), 16
         )
-        self.cap_header = ctypes.create_string_buffer(struct.pack("<Ii", 0x20080522, 0), 8)
-        self.cap_data = ctypes.create_string_buffer(24)
-        self.capset_arguments = (capset, ctypes.addressof(self.cap_header), ctypes.addressof(self.cap_data), 0, 0, 0)
-        self.seccomp_arguments = (seccomp, 1, 0, ctypes.addressof(self.filter), 0, 0)
+        loop = ctypes.PyDLL("/var/runtime/zygote.so").dayfly_zygote
+        loop.restype, loop.argtypes = ctypes.c_long, [ctypes.c_ulong] * 3
+        self.loop = loop
+        self.arguments = (CLONE_FLAGS, ctypes.addressof(self.filter), thread_id.value)
 
-    def clone(self):
-        """Returns the clone's pid, 0 in the clone."""
-        pid = self.syscall(*self.clone_arguments)
-        if pid < 0:
-            error = self.errno()
-            raise OSError(error, "clone: " + os.strerror(error))
-        return pid
-
-    def shut_in(self):
-        """Gives up the capabilities of the new user namespace and the right to make another."""
-        if self.syscall(*self.capset_arguments) != 0:
-            os._exit(72)
-        if self.syscall(*self.seccomp_arguments) != 0:
-            os._exit(73)
+    def serve(self):
+        """Clones the process on order. Returns the call socket in a clone, -1 when no more are wanted."""
+        return self.loop(*self.arguments)
 
     def collapse(self):
         """Backs the heap with huge pages, so that a clone copies few page table entries."""
-        huge = 2 << 20
-        with open("/proc/self/maps") as maps:
-            regions = [line.split() for line in maps]
-        for fields in regions:
-            anonymous = len(fields) < 6 or fields[5] == "[heap]"
-            if anonymous and fields[1] == "rw-p":
-                start, end = (int(part, 16) for part in fields[0].split("-"))
-                start, end = (start + huge - 1) // huge * huge, end // huge * huge
-                if end > start:
-                    self.madvise(start, end - start, 14)
-                    self.madvise(start, end - start, 25)
+        for area in _areas():
+            start, end = -(-area.start // HUGE) * HUGE, area.end // HUGE * HUGE
+            if area.access == "rw-p" and area.path in ("", "[heap]") and end > start:
+                self.madvise(start, end - start, MADV_HUGEPAGE)
+                self.madvise(start, end - start, MADV_COLLAPSE)
+
+    def gather_code(self):
+        """Moves the interpreter's code from the page cache to huge pages of the zygote's own.
+
+        A clone starts without the page table entries of files: it would take a fault for each piece of code that it
+        runs, fifty in a call. It inherits those of huge pages, one for 2 MiB.
+        """
+        import ctypes
+
+        inside = ctypes.cast(ctypes.pythonapi.Py_IncRef, ctypes.c_void_p).value
+        areas = [area for area in _areas() if area.access in ("r--p", "r-xp") and area.path.startswith("/")]
+        ours = [area for area in areas if area.start <= inside < area.end]
+        if not ours:
+            return
+        start, end = ours[0].start, ours[0].end
+        for area in areas:
+            if area.path == ours[0].path and area.start == end:
+                end = area.end
+        for area in reversed(areas):
+            if area.path == ours[0].path and area.end == start:
+                start = area.start
+        start, end = -(-start // HUGE) * HUGE, end // HUGE * HUGE
+        size = end - start
+        if not 0 < size <= 16 << 20:
+            return
+        place = self.mmap(None, size + HUGE, 3, 0x22, -1, 0)
+        if place in (None, ctypes.c_void_p(-1).value):
+            return
+        copy = -(-place // HUGE) * HUGE
+        self.madvise(copy, size, MADV_HUGEPAGE)
+        ctypes.memmove(copy, start, size)
+        huge = sum(area.huge for area in _areas() if area.start <= copy < area.end)
+        if huge >= size and self.mprotect(copy, size, 5) == 0:
+            self.mremap(copy, size, size, 3, start)
+        else:
+            self.munmap(copy, size)
+        self.munmap(place, copy - place)
+        self.munmap(copy + size, place + HUGE - copy)
 
 
 def _no_handler(event, context=None):
@@ -543,15 +591,9 @@ def _open_anew(files):
         os.close(own)
 
 
-def _become_instance(cloner, handler, descriptors, files):
-    """In the clone: its own descriptors, no rights, fresh randomness; then the one call."""
-    cloner.shut_in()
+def _become_instance(cloner, handler, call, files):
+    """In the clone: fresh randomness, its own places in files; then the one call."""
     _open_anew(files)
-    call, log = descriptors
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    os.close(CONTROL_FD)
     if "threading" in sys.modules:
         sys.modules["threading"].main_thread()._set_native_id()
     for hook in cloner.hooks:
@@ -576,32 +618,15 @@ def _zygote(handler):
     gc.collect()
     gc.freeze()
     cloner.collapse()
+    cloner.gather_code()
     files = _files()
     _flush()
     cloner.collects = gc.isenabled()
     gc.disable()
     control.send(b"R")
-    while True:
-        data, ancillary, _flags, _address = control.recvmsg(16, 64)
-        if not data:
-            return
-        descriptors = ()
-        for _level, kind, rights in ancillary:
-            if kind == SCM_RIGHTS:
-                descriptors = struct.unpack("<%di" % (len(rights) // 4), rights[: len(rights) // 4 * 4])
-        if len(descriptors) != 2:
-            control.send(b"Ethe order came without its descriptors")
-            continue
-        try:
-            pid = cloner.clone()
-        except OSError as error:
-            control.send(("E%s" % error).encode())
-        else:
-            if pid == 0:
-                _become_instance(cloner, handler, descriptors, files)
-            control.send(b"C%d" % pid)
-        for descriptor in descriptors:
-            os.close(descriptor)
+    call = cloner.serve()
+    if call >= 0:
+        _become_instance(cloner, handler, call, files)
 
 
 def main():

@@ -445,18 +445,20 @@ def test_a_long_init_error_is_told_in_part(server):
 
 
 SPINNING = """
-import __main__, threading
-real = __main__._Cloner.clone
-def clone(self):
-    pid = real(self)
-    if pid:
-        # In the zygote, after each clone: work for which no call would pay.
-        threading.Thread(target=spin, daemon=True).start()
-    return pid
+import __main__, ctypes, threading, time
+real = __main__._Cloner.serve
+def serve(self):
+    # In the zygote, once it has been looked at: a loop that other threads may run beside, and one that does.
+    loop = ctypes.CDLL("/var/runtime/zygote.so").dayfly_zygote
+    loop.restype, loop.argtypes = self.loop.restype, self.loop.argtypes
+    self.loop = loop
+    threading.Thread(target=spin, daemon=True).start()
+    return real(self)
 def spin():
+    time.sleep(1)
     while True:
         pass
-__main__._Cloner.clone = clone
+__main__._Cloner.serve = serve
 def handler(event, context):
     return "ok"
 """

@@ -238,11 +238,14 @@ impl Zygote {
             None => None,
             Some(b'R') => Some(Word::Ready { unclonable: Some(text()).filter(|why| !why.is_empty()) }),
             Some(b'F') => Some(Word::Failed(text())),
-            Some(b'C') => Some(match text().parse() {
-                Ok(pid) => Word::Cloned(pid),
-                Err(_) => Word::NotCloned("the zygote answered nonsense".to_owned()),
+            Some(kind) => Some(match (kind, buffer[1..bytes].try_into().map(i32::from_le_bytes)) {
+                (b'C', Ok(pid)) => Word::Cloned(pid),
+                (b'E', Ok(error)) => {
+                    let error = io::Error::from_raw_os_error(error.saturating_neg());
+                    Word::NotCloned(format!("the zygote cannot clone itself: {error}"))
+                }
+                _ => Word::NotCloned("the zygote answered nonsense".to_owned()),
             }),
-            Some(_) => Some(Word::NotCloned(text())),
         })
     }
 

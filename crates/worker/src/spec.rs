@@ -13,8 +13,10 @@ use std::{
 };
 
 /// The runtime that runs inside; mounted at `/var/runtime`.
-const BOOTSTRAP: &str = include_str!("../../../runtimes/python/bootstrap.py");
-const JOB: &str = include_str!("../../../runtimes/python/job.py");
+const BOOTSTRAP: &[u8] = include_bytes!("../../../runtimes/python/bootstrap.py");
+const JOB: &[u8] = include_bytes!("../../../runtimes/python/job.py");
+/// The loop of its zygotes: `runtimes/python/zygote.rs`, compiled.
+const ZYGOTE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zygote.so"));
 /// Loopback port inside that reaches this server.
 const ENDPOINT_PORT: u16 = 4566;
 /// First host id of the range that sandboxes map to as root: far above what systems hand out to people and containers.
@@ -60,7 +62,8 @@ impl Shared {
         }
         open_to_read(&shared.runtime, 0o755)?;
         let filter = seccomp::to_bytes(&seccomp::call().map_err(io::Error::other)?);
-        let runtime = [("bootstrap.py", BOOTSTRAP.as_bytes()), ("job.py", JOB.as_bytes()), ("call.bpf", &filter)];
+        let runtime =
+            [("bootstrap.py", BOOTSTRAP), ("job.py", JOB), ("zygote.so", ZYGOTE), ("call.bpf", filter.as_slice())];
         for (name, content) in runtime {
             let path = shared.runtime.join(name);
             fs::write(&path, content)?;

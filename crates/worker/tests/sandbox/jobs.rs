@@ -2,7 +2,7 @@
 
 use super::{Fixture, Log, call, function, until};
 use dayfly_types::{Environment, FunctionConfiguration, JobFunction, Outcome, Runtime, UsageStatus};
-use dayfly_worker::{FunctionFile, Handle, code};
+use dayfly_worker::{FunctionFile, Handle, code, interpreters};
 use sha2::{Digest, Sha256};
 use std::{
     fs,
@@ -86,6 +86,7 @@ fn job_of(fixture: &Fixture, source: &str, bytes: usize, job: JobFunction) -> Jo
     // What was published does not need the caller's file any more.
     fs::remove_file(file).unwrap();
     let mut function = Arc::unwrap_or_clone(function(fixture, ""));
+    function.revision_id = fixture.interpreter.version.clone();
     function.code.sha256 = sha256;
     function.job = Some(job);
     function.timeout_s = 10;
@@ -151,7 +152,6 @@ pub fn a_function_file_that_is_none_fails_in_init(fixture: &Fixture) {
         [&b""[..], b"DAYFLYF1", b"NOTAFILE\0\0\0\0\0\0\0\0\0\0\0\0", b"DAYFLYF1\xff\xff\xff\xff\0\0\0\0\0\0\0\0"]
     {
         let file = fixture.folder.join("function");
-        let _ = fs::remove_file(&file);
         fs::write(&file, content).unwrap();
         let (sha256, lease) = publish(fixture, &file, &bare(&[]), fixture.interpreter.runtime).unwrap();
         let mut function = Arc::unwrap_or_clone(function(fixture, ""));
@@ -244,6 +244,13 @@ def make(data):
 ";
 
 pub fn the_callers_own_environment_is_seen_and_nothing_else(fixture: &Fixture) {
+    for interpreter in interpreters::find(&[]) {
+        let (worker, server_id, folder) = (fixture.worker.clone(), fixture.server_id.clone(), fixture.folder.clone());
+        own_environment_is_seen(&Fixture { worker, server_id, folder, interpreter });
+    }
+}
+
+fn own_environment_is_seen(fixture: &Fixture) {
     // Outside of the data folder, which the fixture's is.
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -310,9 +317,7 @@ pub fn the_callers_own_environment_is_seen_and_nothing_else(fixture: &Fixture) {
     assert_eq!(seen["executable"], serde_json::json!(python));
     assert_eq!(seen["child"], serde_json::json!(venv), "the interpreter can be started again");
     assert_eq!(seen["seen"], serde_json::json!(paths[..6]));
-    // But for the folders above in its own /tmp, which is nobody else's.
-    let written = seen["written"].as_array().unwrap();
-    assert!(written.iter().all(|path| *path == serde_json::json!(venv)), "{written:?}");
+    assert_eq!(seen["written"], serde_json::json!([]));
     for (module, file) in [
         ("installed", packages.join("installed.py")),
         ("edited", editable.join("edited.py")),
