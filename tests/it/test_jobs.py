@@ -35,3 +35,233 @@ def test_a_job_runs_its_calls_and_accounts_for_each(server, signed):
     assert row["requests"] == 20
     assert row["cost"] == pytest.approx(sum(header["cost_usd"] for header, _ in outcomes.values()))
     assert begun["function"] not in [f["FunctionName"] for f in server.client().list_functions()["Functions"]]
+
+
+def state_of(server, job):
+    """What GetJob says."""
+    return calls.dayfly(server, "GetJob", job=job)
+
+
+def test_each_way_to_end_has_its_status(server):
+    source = """
+import os, time
+
+class Raised(Exception):
+    dayfly_payload = b"pickled"
+
+def call(arguments):
+    if arguments == b"raise": raise Raised()
+    if arguments == b"sleep": time.sleep(100)
+    if arguments == b"exit": os._exit(3)
+    if arguments == b"eat": return bytes(300 << 20)
+    if arguments == b"large": return bytes(7 << 20)
+    return arguments
+"""
+    ways = [b"fine", b"raise", b"exit", b"eat", b"large", b"sleep"]
+    outcomes, frames = jobs.run(server, source, ways, timeout_s=3 * harness.SLOW)
+    status = {ways[n].decode(): header["status"] for n, (header, _) in outcomes.items()}
+    assert status == {
+        "fine": "success",
+        "raise": "raised",
+        "exit": "exit",
+        "eat": "out_of_memory",
+        "large": "refused",
+        "sleep": "timeout",
+    }
+    bodies = {ways[n]: body for n, (_, body) in outcomes.items()}
+    assert bodies[b"raise"] == b"pickled"
+    assert json.loads(bodies[b"sleep"])["errorType"] == "Sandbox.Timedout"
+    assert json.loads(bodies[b"exit"])["errorType"] == "Runtime.ExitError"
+    assert json.loads(bodies[b"large"])["errorType"] == "Function.ResponseSizeTooLarge"
+    assert frames[-1][:2] == ("D", {"calls": 6, "succeeded": 1, "failed": 5, "cancelled": 0})
+
+
+def test_what_dies_is_tried_again_and_each_attempt_is_on_the_bill(server):
+    source = "import os\ndef call(arguments): os._exit(1)"
+    stream, begun = jobs.begin(server, source, retries=2)
+    with stream:
+        stream.send(frame("C", {"n": 0}, b""), frame("Z", {}))
+        outcome = next(header for kind, header, _ in stream.rest() if kind == "R")
+    assert (outcome["status"], outcome["attempt"]) == ("exit", 3)
+    arn = f"arn:aws:lambda:us-east-1:{server.keys['account']}:function:{begun['function']}"
+    records = harness.wait_until(
+        lambda: len(found := calls.dayfly(server, "ListUsage", function=arn)["usage"]) == 3 and found, what="three records"
+    )
+    assert sorted(record["attempt"] for record in records) == [1, 2, 3]
+    assert sum(record["billed_ms"] for record in records) == outcome["billed_ms"]
+    assert outcome["cost_usd"] > 0
+
+
+SLEEP = "import time\ndef call(arguments):\n    print('begun', flush=True)\n    time.sleep(1000)"
+
+
+def running(stream, count):
+    """Waits until so many calls have an instance, and say so."""
+    begun = []
+    while len(begun) < count:
+        kind, header, _ = stream.read()
+        begun += header["n"] if kind == "W" else []
+    return begun
+
+
+@pytest.mark.parametrize("how", ["frame", "operation", "one", "gone", "shut"])
+def test_cancelled_calls_end_within_a_second_and_are_on_the_bill(server, how):
+    stream, begun = jobs.begin(server, SLEEP, max_in_flight=3)
+    stream.send(*(frame("C", {"n": n}, b"") for n in range(5)))
+    assert sorted(running(stream, 3)) == [0, 1, 2]
+    assert state_of(server, begun["job"])["running"] == 3
+    asked = time.monotonic()
+    if how == "frame":
+        stream.send(frame("X", {}))
+    elif how == "operation":
+        calls.dayfly(server, "CancelJob", job=begun["job"])
+    elif how == "one":
+        stream.send(frame("X", {"calls": [0, 1, 2, 3, 4, 99]}), frame("Z", {}))
+    else:
+        stream.close()
+    if how in ("frame", "operation", "one"):
+        frames = stream.rest()
+        assert time.monotonic() - asked < 1 * harness.SLOW
+        assert {header["n"]: header["status"] for kind, header, _ in frames if kind == "R"} == dict.fromkeys(range(5), "cancelled")
+        assert frames[-1][:2] == ("D", {"calls": 5, "succeeded": 0, "failed": 0, "cancelled": 5})
+        stream.close()
+    harness.wait_until(lambda: state_of(server, begun["job"])["ended_at"], seconds=1 + harness.SLOW, what="the job's end")
+    records = calls.usage_of(server, begun["function"], count=3)
+    assert [record["status"] for record in records.values()] == ["cancelled"] * 3
+    assert all(record["billed_ms"] > 0 for record in records.values())
+
+
+def test_lines_come_while_the_call_runs_and_are_in_the_log(server):
+    source = "import time\ndef call(arguments):\n    print('now', flush=True)\n    time.sleep(1000)"
+    stream, begun = jobs.begin(server, source, logs=True)
+    with stream:
+        stream.send(frame("C", {"n": 7}, b""))
+        kinds = [stream.read(), stream.read()]
+        assert ("L", {"n": 7}, b"now") in kinds and ("W", {"n": [7]}, b"") in kinds
+        stream.send(frame("X", {}))
+        stream.rest()
+    group = f"/aws/lambda/{begun['function']}"
+    events = harness.wait_until(
+        lambda: (found := server.client("logs").filter_log_events(logGroupName=group)["events"])
+        and any("REPORT" in event["message"] for event in found)
+        and found,
+        what="the log",
+    )
+    said = [event["message"].split(" ")[0].strip() for event in events]
+    assert said[said.index("START") :][:2] == ["START", "now"], said
+
+
+def test_a_client_that_sends_more_than_there_is_room_for_waits(server):
+    stream, begun = jobs.begin(server, SLEEP, max_in_flight=2)
+    with stream:
+        stream.socket.settimeout(2)
+        sent = 0
+        with pytest.raises(TimeoutError):
+            while True:
+                stream.send(frame("C", {"n": sent}, bytes(256 << 10)))
+                sent += 1
+        # What the sockets hold, and four that the server has taken.
+        assert sent < 60
+        assert state_of(server, begun["job"])["calls"] == 4
+    harness.wait_until(lambda: state_of(server, begun["job"])["ended_at"], what="the job's end")
+
+
+@pytest.mark.parametrize(
+    "frames, status, code",
+    [
+        ([frame("Q", {})], 400, "ValidationException"),
+        ([frame("C", {"n": 0})], 400, "ValidationException"),
+        ([frame("S", {"name": "f"})], 400, "ValidationException"),
+        ([frame("S", {"name": "f", "runtime": harness.RUNTIME, "memory_mb": 1})], 400, "ValidationException"),
+        ([frame("S", {"name": "f", "runtime": "python3.99"})], 400, "ValidationException"),
+        ([frame("S", {"name": "f", "runtime": harness.RUNTIME, "tags": {"aws:x": ""}})], 400, "InvalidParameterValueException"),
+        ([b"S\xff\xff\xff\xff" + bytes(8)], 400, "ValidationException"),
+        ([b""], 400, "ValidationException"),
+    ],
+)
+@pytest.mark.parametrize("signed", [False, True])
+def test_what_is_no_job_is_refused(server, frames, status, code, signed):
+    with jobs.Stream(server, signed=signed) as stream:
+        if frames == [b""]:
+            stream.end()
+        else:
+            stream.send(*frames)
+        began = time.monotonic()
+        with pytest.raises(jobs.Refused) as refused:
+            stream.read()
+        assert (refused.value.args[0], refused.value.args[1]["__type"]) == (status, code)
+        assert time.monotonic() - began < 1.5 * harness.SLOW
+
+
+@pytest.mark.parametrize(
+    "frames, what",
+    [
+        ([frame("C", {"n": 1}), frame("C", {"n": 1})], "ascend"),
+        ([frame("C", {})], "header"),
+        ([frame("Z", {}), frame("C", {"n": 0})], "wrong time"),
+        ([frame("Q", {})], "no frame of kind"),
+        ([frame("C", {"n": 1}, bytes((6 << 20) + 1))], "may have"),
+    ],
+)
+def test_a_job_whose_client_breaks_the_protocol_fails_as_a_whole(server, frames, what):
+    stream, begun = jobs.begin(server, SLEEP)
+    with stream:
+        stream.send(*frames)
+        kind, header, _ = stream.rest()[-1]
+        assert kind == "E" and header["type"] == "InvalidFrame" and what in header["message"], header
+    harness.wait_until(lambda: state_of(server, begun["job"])["ended_at"], what="the job's end")
+
+
+def test_a_local_environment_is_for_the_socket_only(server):
+    with jobs.Stream(server, signed=True) as stream:
+        local = {"kind": "local", "executable": "/usr/bin/python3", "path": []}
+        stream.send(frame("S", {"name": "f", "runtime": harness.RUNTIME, "environment": local}))
+        with pytest.raises(jobs.Refused) as refused:
+            stream.read()
+    assert (refused.value.args[0], refused.value.args[1]["__type"]) == (403, "AccessDeniedException")
+
+
+def test_jobs_are_listed_and_their_calls_paged(server):
+    stream, begun = jobs.begin(server, SQUARE, name="listed")
+    with stream:
+        stream.send(*(frame("C", {"n": n}, b"%d" % n) for n in range(7)), frame("Z", {}))
+        stream.rest()
+    listed = calls.dayfly(server, "ListJobs", limit=1)
+    assert [job["job"] for job in listed["jobs"]] == [begun["job"]] and "token" in listed
+    assert calls.dayfly(server, "ListJobs", state="running")["jobs"] == []
+    found, token = [], None
+    while True:
+        page = calls.dayfly(server, "ListJobCalls", job=begun["job"], limit=3, **({"token": token} if token else {}))
+        found += page["calls"]
+        token = page.get("token")
+        if not token:
+            break
+    assert [call["n"] for call in found] == list(range(7))
+    assert {call["state"] for call in found} == {"ended"}
+
+
+def test_a_server_that_drains_finishes_what_runs_and_refuses_the_rest(folder):
+    source = "import time\ndef call(arguments):\n    time.sleep(1)\n    return b'done'"
+    with harness.Server(folder) as own:
+        stream, _ = jobs.begin(own, source, max_in_flight=2)
+        stream.send(*(frame("C", {"n": n}, b"") for n in range(4)), frame("Z", {}))
+        running(stream, 2)
+        own.process.terminate()
+        frames = stream.rest()
+        status = {header["n"]: header["status"] for kind, header, _ in frames if kind == "R"}
+        assert status == {0: "success", 1: "success", 2: "refused", 3: "refused"}
+        stream.close()
+        assert own.process.wait(40 * harness.SLOW) == 0
+
+
+def test_a_server_that_nobody_needs_ends(folder):
+    with harness.Server(folder, "--exit-when-idle", "2") as own:
+        stream, _ = jobs.begin(own, "import time\ndef call(arguments):\n    time.sleep(4)\n    return b''")
+        with stream:
+            stream.send(frame("C", {"n": 0}, b""), frame("Z", {}))
+            assert stream.rest()[-1][1]["succeeded"] == 1
+        began = time.monotonic()
+        assert own.process.wait(30 * harness.SLOW) == 0
+        assert time.monotonic() - began > 1
+        assert not (folder / "dayfly.sock").exists() and not (folder / "server.json").exists()
+    assert own.leftovers() == {}

@@ -81,6 +81,9 @@ pub struct Serve {
     /// How long running calls may take to finish at shutdown
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub drain_seconds: u64,
+    /// End when nobody has been served, and nothing has run or waited, for this long
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub exit_when_idle: Option<u64>,
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

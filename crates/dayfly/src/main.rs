@@ -6,6 +6,7 @@ mod cli;
 mod client;
 mod config;
 mod folder;
+mod idle;
 mod output;
 mod package;
 mod serve;

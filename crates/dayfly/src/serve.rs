@@ -1,6 +1,8 @@
 //! `dayfly serve`: opens the parts in order, runs until a signal, drains, leaves nothing behind.
 
-use crate::{cli, client::DEFAULT_ENDPOINT, config, config::Config, folder, folder::Folder, output, socket::Socket};
+use crate::{
+    cli, client::DEFAULT_ENDPOINT, config, config::Config, folder, folder::Folder, idle, output, socket::Socket,
+};
 use dayfly_gateway::{Gateway, Listener};
 use dayfly_types::{
     Clock, FunctionConfiguration, SystemClock,
@@ -131,6 +133,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     });
     let (stop_front, stopped_front) = watch::channel(false);
     let drain = Duration::from_secs(options.drain_seconds);
+    let activity = gateway.activity().clone();
     let front = tokio::spawn({
         let own = tokio::net::UnixListener::from_std(own_listener).map_err(Error::Socket)?;
         let (gateway, stopped) = (gateway.clone(), stopped_front.clone());
@@ -153,8 +156,11 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     let ready = if endpoint == DEFAULT_ENDPOINT { String::new() } else { format!(" (data folder {})", path.display()) };
     let _ = output::line(&format!("dayfly: listening on {endpoint}{ready}"));
 
-    let name = signals.next().await;
-    info!(signal = name, "draining");
+    let idle_time = options.exit_when_idle.map(Duration::from_secs);
+    tokio::select! {
+        name = signals.next() => info!(signal = name, "draining"),
+        () = idle::idle_for(idle_time, &activity, &scheduler) => info!("nobody needs this server: draining"),
+    }
     let _ = stop_front.send(true);
     tokio::select! {
         () = async { tokio::join!(scheduler.drain(drain), async { let _ = front.await; }); } => {}

@@ -6,6 +6,7 @@
 //! `aws/<service>/<operation>` → `aws::response`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod activity;
 mod authorise;
 mod aws;
 mod body;
@@ -22,6 +23,7 @@ use dayfly_types::{
 };
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
+pub use activity::Activity;
 #[doc(hidden)]
 pub use dayfly::jobs::frames;
 pub use server::Listener;
@@ -85,13 +87,14 @@ impl Default for Patience {
 pub struct Gateway {
     options: Arc<Options>,
     patience: Arc<Patience>,
+    activity: Activity,
     in_sandbox: bool,
 }
 
 impl Gateway {
     /// A gateway for the server's public address.
     pub fn new(options: Options) -> Self {
-        Self { options: Arc::new(options), patience: Arc::default(), in_sandbox: false }
+        Self { options: Arc::new(options), patience: Arc::default(), activity: Activity::default(), in_sandbox: false }
     }
 
     /// The same gateway with other times.
@@ -103,6 +106,11 @@ impl Gateway {
     /// share of connections and memory.
     pub fn for_sandbox(&self) -> Self {
         Self { in_sandbox: true, ..self.clone() }
+    }
+
+    /// Who is being served, by this gateway and those made of it.
+    pub fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// Serves until `stop` resolves, then finishes the requests in flight within `deadline`; idle connections are

@@ -153,7 +153,10 @@ async fn connection(
     let headers_bytes = gateway.options.limits.request_headers_bytes.max(8192);
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, memory) = (gateway.clone(), memory.clone());
-        async move { Ok::<_, Infallible>(front::answer(&gateway, peer, &memory, request).await) }
+        async move {
+            let under_way = gateway.activity.begin();
+            Ok::<_, Infallible>(under_way.answered(front::answer(&gateway, peer, &memory, request).await))
+        }
     });
     let mut connection = pin!(
         http1::Builder::new()

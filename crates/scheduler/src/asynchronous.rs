@@ -129,6 +129,12 @@ impl Pump {
         Ok(pump)
     }
 
+    /// Whether no event waits, be it for its next attempt.
+    pub(crate) async fn is_empty(&self) -> Result<bool, StoreError> {
+        let names = self.inner.store.queues.names().await?;
+        Ok(!names.iter().any(|name| name.starts_with(QUEUE_PREFIX)))
+    }
+
     /// Keeps an event of the function with this id. On disk when it returns.
     pub(crate) async fn enqueue(&self, function_id: Uuid, invocation: Invocation) -> Result<(), InvokeError> {
         let inner = &self.inner;

@@ -196,6 +196,11 @@ impl Calls {
         }
     }
 
+    /// Whether calls run, or their records are not on disk.
+    pub(crate) fn any(&self) -> bool {
+        self.uncommitted.available_permits() < self.uncommitted_max as usize
+    }
+
     /// No new calls; waits for those that run, and their records, until `deadline` has passed.
     pub(crate) async fn drain(&self, deadline: Duration) {
         let _all = tokio::select! {

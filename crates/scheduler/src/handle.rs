@@ -138,6 +138,12 @@ impl Handle {
         &self.inner.jobs
     }
 
+    /// Whether nothing runs, and nothing waits to.
+    pub async fn is_idle(&self) -> Result<bool, StoreError> {
+        let busy = self.inner.jobs.running() > 0 || self.inner.calls.any();
+        Ok(!busy && self.inner.pump.is_empty().await?)
+    }
+
     /// No new calls, events or jobs; waits for what runs, at most `deadline`. Events that wait stay in their queues.
     pub async fn drain(&self, deadline: Duration) {
         self.inner.draining.store(true, Ordering::SeqCst);
