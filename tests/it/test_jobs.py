@@ -58,7 +58,7 @@ def call(arguments):
     return arguments
 """
     ways = [b"fine", b"raise", b"exit", b"eat", b"large", b"sleep"]
-    outcomes, frames = jobs.run(server, source, ways, timeout_s=3 * harness.SLOW)
+    outcomes, frames = jobs.run(server, source, ways, timeout_s=8 * harness.SLOW)
     status = {ways[n].decode(): header["status"] for n, (header, _) in outcomes.items()}
     assert status == {
         "fine": "success",
