@@ -26,9 +26,10 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="AWS_ENDPOINT_URL is not set"))
 
 
-def make_client(service):
+def make_client(service, **settings):
     """A client that neither retries nor waits for ever, so that a test sees the first answer."""
-    return boto3.client(service, config=Config(retries={"total_max_attempts": 1}, read_timeout=60))
+    config = Config(retries={"total_max_attempts": 1}, read_timeout=60)
+    return boto3.client(service, config=config.merge(Config(**settings)))
 
 
 def zip_of(source, **others):

@@ -121,6 +121,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
         environments: dayfly_scheduler::Environments::start(worker.builder().clone()),
         meter: meter.clone(),
         store: store.clone(),
+        objects: dayfly_objects::Objects::start(store.clone(), clock.clone()),
         clock,
         limits: config.limits,
         account: keys.account,

@@ -60,7 +60,8 @@ impl Memory {
         Self(Arc::new(Semaphore::new(usize::try_from(bytes >> 10).unwrap_or(usize::MAX >> 3))))
     }
 
-    async fn take(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Error> {
+    /// A part of the memory, until it is dropped. Waits for a while when others have it.
+    pub async fn take(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Error> {
         let units = u32::try_from(bytes.div_ceil(1 << 10)).map_err(|_| Error::Busy)?;
         let permit = timeout(MEMORY_WAIT, self.0.clone().acquire_many_owned(units)).await;
         permit.ok().and_then(Result::ok).ok_or(Error::Busy)

@@ -3,15 +3,16 @@
 
 use crate::{
     Gateway,
-    aws::{Error, Protocol, Request, Response, lambda, logs, sts},
+    aws::{Error, Protocol, Request, Response, lambda, logs, s3, sts},
     body, dayfly,
     sender::Sender,
     server::Peer,
-    sigv4::{self, Claim},
+    signer::Signer,
+    sigv4::{self, Claim, Hashed},
     unsigned,
 };
 use bytes::Bytes;
-use dayfly_types::{Limits, Region, RequestId, credentials::Principal};
+use dayfly_types::{Limits, RequestId, credentials::Principal};
 use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use sha2::{Digest, Sha256};
@@ -68,10 +69,17 @@ async fn known(
     };
     let service = Service::of(scope, &parts);
     let protocol = service.protocol();
-    let proof = match claim {
-        Err(sigv4::Error::Missing) if peer == Peer::Owner => Ok(Proof::Socket(owner(gateway))),
-        Err(error) => Err(Error::of_signature(&error, protocol)),
-        Ok(claim) => Signer::of(gateway, claim, protocol).map(|signer| Proof::Signature(Box::new(signer))),
+    let owner = (peer == Peer::Owner && matches!(claim, Err(sigv4::Error::Missing))).then(|| owner(gateway));
+    let proof = match (owner, claim) {
+        (owner, claim) if matches!(service, Service::S3) => {
+            let result = s3::answer(gateway, memory, owner, claim, id, parts, body).await;
+            return result.unwrap_or_else(|error| refused(error, protocol, id));
+        }
+        (Some(owner), _) => Ok(Proof::Socket(owner)),
+        (None, claim) => match claim.map_err(Into::into).and_then(|claim| Signer::of(gateway, claim)) {
+            Ok(signer) => Ok(Proof::Signature(Box::new(signer))),
+            Err(error) => Err(Error::of_signer(&error, protocol)),
+        },
     };
     if matches!(service, Service::Dayfly) && dayfly::jobs::is_stream(&parts) {
         let sender = proof.and_then(|proof| proof.of_head(&parts, peer, protocol));
@@ -84,10 +92,12 @@ async fn known(
             Err(error)
         }
     };
-    result.unwrap_or_else(|error| {
-        tracing::debug!(code = %error.code, status = error.status.as_u16(), message = error.message, "refused");
-        error.into_response(protocol, id)
-    })
+    result.unwrap_or_else(|error| refused(error, protocol, id))
+}
+
+fn refused(error: Error, protocol: Protocol, id: RequestId) -> Response {
+    tracing::debug!(code = %error.code, status = error.status.as_u16(), message = error.message, "refused");
+    error.into_response(protocol, id)
 }
 
 /// Reads and verifies a request whose key is known, and has its service answer it.
@@ -109,7 +119,7 @@ async fn served(
         Proof::Signature(signer) => {
             let Signer { claim, secret, principal, region } = *signer;
             let verified = verify(claim, secret, parts, held.bytes.clone()).await;
-            let (parts, body) = verified.map_err(|error| Error::of_signature(&error, protocol))?;
+            let (parts, body) = verified.map_err(|error| Error::of_signer(&error.into(), protocol))?;
             (principal, region, parts, body)
         }
     };
@@ -119,6 +129,7 @@ async fn served(
         Service::Sts => sts::answer(&request),
         Service::Logs => logs::answer(gateway, &request).await,
         Service::Dayfly => dayfly::answer(gateway, &request).await,
+        Service::S3 => Err(Error::internal("S3 has its own way")),
         Service::Other { name, .. } => Err(Error::unsupported(&format!("the service {name}"))),
     }
 }
@@ -138,7 +149,8 @@ impl Proof {
             Self::Socket(sender) => Ok(sender),
             Self::Signature(signer) => {
                 let Signer { claim, secret, principal, region } = *signer;
-                claim.verify_unsigned_body(&secret, parts).map_err(|error| Error::of_signature(&error, protocol))?;
+                let verified = claim.verify(&secret, parts, Hashed::Unsigned);
+                verified.map_err(|error| Error::of_signer(&error.into(), protocol))?;
                 Ok(Sender { principal, region, through_socket: peer == Peer::Owner })
             }
         }
@@ -165,41 +177,10 @@ fn service_on_socket(parts: &Parts) -> &str {
     }
 }
 
-/// Who a request claims to be signed by: known here, not yet proven.
-struct Signer {
-    claim: Claim,
-    secret: String,
-    principal: Principal,
-    region: Region,
-}
-
-impl Signer {
-    /// The key that `claim` names, when it is known and the request is of now.
-    fn of(gateway: &Gateway, claim: Claim, protocol: Protocol) -> Result<Self, Error> {
-        let options = &gateway.options;
-        let now = options.clock.now();
-        claim.check_time(now).map_err(|error| Error::of_signature(&error, protocol))?;
-        let key = match &claim.session_token {
-            Some(token) => options.sessions.verify(&claim.access_key_id, token, now),
-            None if claim.access_key_id == options.root.access_key_id => {
-                let root = Principal::Root { account: options.account.clone() };
-                Some((root, options.root.secret_access_key.clone()))
-            }
-            None => None,
-        };
-        let (principal, secret) = key.ok_or_else(|| Error::unknown_key(protocol))?;
-        let region = claim.region.parse().map_err(|_| {
-            let scope = sigv4::Error::Scope("Credential should be scoped to a valid region.".to_owned());
-            Error::of_signature(&scope, protocol)
-        })?;
-        Ok(Self { claim, secret, principal, region })
-    }
-}
-
 async fn verify(claim: Claim, secret: String, parts: Parts, body: Bytes) -> Result<(Parts, Bytes), sigv4::Error> {
     offload(body.len(), move || {
         let sha256: [u8; 32] = Sha256::digest(&body).into();
-        claim.verify(&secret, &parts, &sha256).map(|()| (parts, body))
+        claim.verify(&secret, &parts, Hashed::Body(&sha256)).map(|()| (parts, body))
     })
     .await
 }
@@ -221,6 +202,7 @@ pub async fn offload<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T +
 
 enum Service {
     Lambda,
+    S3,
     Sts,
     Logs,
     Dayfly,
@@ -232,19 +214,22 @@ impl Service {
     fn of(scope: &str, parts: &Parts) -> Self {
         match scope {
             "lambda" => Self::Lambda,
+            "s3" => Self::S3,
             "sts" => Self::Sts,
             "logs" => Self::Logs,
             "dayfly" => Self::Dayfly,
             "" if parts.headers.contains_key("x-amz-target") => Self::Logs,
+            "" if s3::is_meant(parts) => Self::S3,
             "" if parts.uri.path() == "/" => Self::Sts,
             "" => Self::Lambda,
-            other => Self::Other { name: other.chars().take(64).collect(), protocol: guessed(other, parts) },
+            other => Self::Other { name: other.chars().take(64).collect(), protocol: guessed(parts) },
         }
     }
 
     fn protocol(&self) -> Protocol {
         match self {
             Self::Lambda => Protocol::RestJson,
+            Self::S3 => Protocol::RestXml,
             Self::Logs | Self::Dayfly => Protocol::Json,
             Self::Sts => Protocol::Query,
             Self::Other { protocol, .. } => *protocol,
@@ -270,10 +255,10 @@ impl Service {
 }
 
 /// The protocol of a service that is not served: its error should be readable all the same.
-fn guessed(service: &str, parts: &Parts) -> Protocol {
+fn guessed(parts: &Parts) -> Protocol {
     if parts.headers.contains_key("x-amz-target") {
         Protocol::Json
-    } else if service == "s3" || parts.uri.path() == "/" {
+    } else if parts.uri.path() == "/" {
         Protocol::Query
     } else {
         Protocol::RestJson

@@ -12,8 +12,10 @@ mod aws;
 mod body;
 mod dayfly;
 mod front;
+mod host;
 mod sender;
 mod server;
+mod signer;
 mod sigv4;
 mod unsigned;
 
@@ -38,6 +40,8 @@ pub struct Options {
     pub meter: dayfly_meter::Handle,
     /// Code packages, for downloads.
     pub store: dayfly_store::Store,
+    /// Buckets and objects of that store.
+    pub objects: dayfly_objects::Objects,
     /// Time for signatures and expiry.
     pub clock: Arc<dyn Clock>,
     /// Sizes of headers, bodies and fields.

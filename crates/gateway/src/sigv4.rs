@@ -3,7 +3,8 @@
 //!
 //! Follows AWS's "Create a signed AWS API request": every service but S3 has its path encoded once more, and the body's
 //! own hash in the canonical request, so that a body other than the signed one never verifies. `UNSIGNED-PAYLOAD` is
-//! therefore refused as a mismatch, but for the streams of jobs.
+//! therefore refused as a mismatch, but for the streams of jobs. S3 signs what the request says of its body; its front-end
+//! holds the body to that.
 
 use dayfly_types::Timestamp;
 use hmac::{Hmac, Mac};
@@ -14,7 +15,8 @@ use std::{borrow::Cow, fmt::Write, time::Duration};
 use thiserror::Error;
 
 /// What a request says of a body that its signature does not cover.
-const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
+/// What a request says whose body is not signed.
+pub const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// How far a client's clock may be off.
 const SKEW: Duration = Duration::from_secs(15 * 60);
@@ -67,6 +69,17 @@ pub enum Error {
          Key and signing method. Consult the service documentation for details."
     )]
     Mismatch,
+}
+
+/// The end of the canonical request, and how the path is written in it.
+#[derive(Debug, Clone, Copy)]
+pub enum Hashed<'a> {
+    /// The hash of the body that came; the path encoded once more.
+    Body(&'a [u8; 32]),
+    /// Nothing: the body is not signed, and the request says so.
+    Unsigned,
+    /// S3: what the request says of its body; the path as it is.
+    Said(&'a str),
 }
 
 impl Claim {
@@ -210,38 +223,49 @@ impl Claim {
         Ok(())
     }
 
-    /// Checks the signature, in constant time, of a request whose body has the SHA-256 `body_sha256`.
-    pub fn verify(&self, secret_access_key: &str, parts: &Parts, body_sha256: &[u8; 32]) -> Result<(), Error> {
-        self.verify_payload(secret_access_key, parts, &hex::encode(body_sha256))
+    /// Checks the signature, in constant time.
+    pub fn verify(&self, secret_access_key: &str, parts: &Parts, hashed: Hashed<'_>) -> Result<(), Error> {
+        let canonical = self.canonical_request(parts, hashed);
+        let hash = hex::encode(Sha256::digest(canonical.as_bytes()));
+        self.verify_text(secret_access_key, ALGORITHM, &hash, &self.signature)
     }
 
-    /// Checks the signature of a request whose body is not signed, and which says so.
-    pub fn verify_unsigned_body(&self, secret_access_key: &str, parts: &Parts) -> Result<(), Error> {
-        self.verify_payload(secret_access_key, parts, UNSIGNED_PAYLOAD)
-    }
-
-    fn verify_payload(&self, secret_access_key: &str, parts: &Parts, payload: &str) -> Result<(), Error> {
-        let canonical = self.canonical_request(parts, payload);
+    /// Checks that `signature` is over `text`, what comes after the scope of a string to sign, with this request's key.
+    pub fn verify_text(&self, secret: &str, algorithm: &str, text: &str, signature: &[u8]) -> Result<(), Error> {
         let text = format!(
-            "{ALGORITHM}\n{}\n{}/{}/{}/aws4_request\n{}",
-            self.timestamp,
-            self.date,
-            self.region,
-            self.service,
-            hex::encode(Sha256::digest(canonical.as_bytes()))
+            "{algorithm}\n{}\n{}/{}/{}/aws4_request\n{text}",
+            self.timestamp, self.date, self.region, self.service
         );
-        let mut key = mac(format!("AWS4{secret_access_key}").as_bytes(), self.date.as_bytes()).finalize().into_bytes();
+        let mut key = mac(format!("AWS4{secret}").as_bytes(), self.date.as_bytes()).finalize().into_bytes();
         for part in [&self.region, &self.service, "aws4_request"] {
             key = mac(&key, part.as_bytes()).finalize().into_bytes();
         }
-        mac(&key, text.as_bytes()).verify_slice(&self.signature).map_err(|_| Error::Mismatch)
+        mac(&key, text.as_bytes()).verify_slice(signature).map_err(|_| Error::Mismatch)
     }
 
-    fn canonical_request(&self, parts: &Parts, payload: &str) -> String {
+    /// The signature itself: the first link of the chain of a body that is signed in chunks.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
+    /// Whether it came in the query of a URL.
+    pub fn is_presigned(&self) -> bool {
+        self.presigned_for.is_some()
+    }
+
+    /// Whether the signature covers the header `name`.
+    pub fn covers(&self, name: &str) -> bool {
+        self.signed_headers.iter().any(|signed| signed == name)
+    }
+
+    fn canonical_request(&self, parts: &Parts, hashed: Hashed<'_>) -> String {
         let mut text = String::with_capacity(1024);
         text.push_str(parts.method.as_str());
         text.push('\n');
-        canonical_path(parts.uri.path(), &mut text);
+        match hashed {
+            Hashed::Body(_) | Hashed::Unsigned => canonical_path(parts.uri.path(), &mut text),
+            Hashed::Said(_) => percent_encode(&percent_decode(parts.uri.path(), false), true, &mut text),
+        }
         text.push('\n');
         canonical_query(parts.uri.query().unwrap_or_default(), &mut text);
         text.push('\n');
@@ -259,7 +283,11 @@ impl Claim {
         text.push('\n');
         text.push_str(&self.signed_headers.join(";"));
         text.push('\n');
-        text.push_str(payload);
+        match hashed {
+            Hashed::Body(sha256) => text.push_str(&hex::encode(sha256)),
+            Hashed::Unsigned => text.push_str(UNSIGNED_PAYLOAD),
+            Hashed::Said(said) => text.push_str(said),
+        }
         text
     }
 }
@@ -300,7 +328,8 @@ pub fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-fn percent_encode(bytes: &[u8], keep_slash: bool, out: &mut String) {
+/// Percent-encodes all but letters, digits and `-._~`.
+pub fn percent_encode(bytes: &[u8], keep_slash: bool, out: &mut String) {
     for &byte in bytes {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),

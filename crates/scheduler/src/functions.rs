@@ -87,7 +87,7 @@ impl Functions {
         cache.follow(store.tables.as_ref());
         let inner = Inner {
             rows: Rows::new(store.clone(), limits.functions),
-            packages: Packages::new(store),
+            packages: Packages::new(store.clone()),
             cache,
             executor,
             clock,
@@ -95,7 +95,7 @@ impl Functions {
             loading: Locks::default(),
         };
         let functions = Self { inner: Arc::new(inner) };
-        functions.inner.packages.sweep_marked().await?;
+        store.shared.sweep_marked().await?;
         for stored in functions.inner.rows.settling().await? {
             functions.settle_later(&stored, None);
         }

@@ -5,17 +5,20 @@
 
 pub mod blobs;
 pub mod embedded;
+pub mod locks;
 pub mod queues;
+pub mod shared;
 pub mod tables;
 
-pub use blobs::Blobs;
+pub use blobs::{BlobReader, Blobs, NewBlob};
 pub use queues::{Lease, Queues};
+pub use shared::SharedBlobs;
 pub use tables::{Batch, Change, Precondition, Row, Tables};
 
 use std::sync::Arc;
 use thiserror::Error;
 
-/// The three of one server.
+/// The parts of one server's store.
 #[derive(Clone)]
 pub struct Store {
     /// Small values under ordered keys.
@@ -24,9 +27,17 @@ pub struct Store {
     pub queues: Arc<dyn Queues>,
     /// Large content under its SHA-256.
     pub blobs: Arc<dyn Blobs>,
+    /// The same content, with users and without what nobody uses.
+    pub shared: SharedBlobs,
 }
 
 impl Store {
+    /// A store of these parts.
+    pub fn new(tables: Arc<dyn Tables>, queues: Arc<dyn Queues>, blobs: Arc<dyn Blobs>) -> Self {
+        let shared = SharedBlobs::new(tables.clone(), blobs.clone());
+        Self { tables, queues, blobs, shared }
+    }
+
     /// Finishes the writes under way and lets go of the data folder. Every later call gets `Error::Closed`.
     pub async fn close(&self) {
         self.tables.close().await;
@@ -62,6 +73,9 @@ pub enum Error {
         /// Length of the value.
         value_bytes: usize,
     },
+    /// The disk, or the share of it that the server may use, is full. Nothing was changed.
+    #[error("no space left: {0}")]
+    Full(String),
     /// Another process has the data folder open.
     #[error("{} is in use by another server", path.display())]
     InUse {

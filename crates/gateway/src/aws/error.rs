@@ -1,7 +1,7 @@
 //! An AWS error, and how each protocol writes it.
 
 use super::{Response, response};
-use crate::{authorise::Denied, body, sigv4};
+use crate::{authorise::Denied, body, signer::Refused, sigv4};
 use dayfly_types::RequestId;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
@@ -16,6 +16,8 @@ pub enum Protocol {
     Json,
     /// `Action` and XML (STS).
     Query,
+    /// Paths and XML (S3).
+    RestXml,
 }
 
 /// What the client gets to read. What the log says is logged where the error is made.
@@ -86,28 +88,29 @@ impl Error {
     }
 
     /// A signature that is not accepted.
-    pub fn of_signature(error: &sigv4::Error, protocol: Protocol) -> Self {
-        let (query, json) = match error {
-            sigv4::Error::Missing => ("MissingAuthenticationToken", "MissingAuthenticationTokenException"),
-            sigv4::Error::Incomplete(_) => ("IncompleteSignature", "IncompleteSignatureException"),
-            sigv4::Error::Expired(_)
-            | sigv4::Error::NotYetCurrent(_)
-            | sigv4::Error::Scope(_)
-            | sigv4::Error::Mismatch => ("SignatureDoesNotMatch", "InvalidSignatureException"),
+    pub fn of_signer(refused: &Refused, protocol: Protocol) -> Self {
+        let (query, json, xml) = match refused {
+            Refused::UnknownKey => ("InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId"),
+            Refused::Signature(sigv4::Error::Missing) => {
+                ("MissingAuthenticationToken", "MissingAuthenticationTokenException", "AccessDenied")
+            }
+            Refused::Signature(sigv4::Error::Incomplete(_)) => {
+                ("IncompleteSignature", "IncompleteSignatureException", "AuthorizationHeaderMalformed")
+            }
+            Refused::Signature(sigv4::Error::Expired(_) | sigv4::Error::NotYetCurrent(_)) => {
+                ("SignatureDoesNotMatch", "InvalidSignatureException", "RequestTimeTooSkewed")
+            }
+            Refused::Signature(sigv4::Error::Scope(_) | sigv4::Error::Mismatch) => {
+                ("SignatureDoesNotMatch", "InvalidSignatureException", "SignatureDoesNotMatch")
+            }
         };
-        Self::authentication(protocol, query, json, error.to_string())
-    }
-
-    /// A key that is not known, or a token that is not its.
-    pub fn unknown_key(protocol: Protocol) -> Self {
-        let message = "The security token included in the request is invalid.";
-        Self::authentication(protocol, "InvalidClientTokenId", "UnrecognizedClientException", message.to_owned())
-    }
-
-    fn authentication(protocol: Protocol, query: &'static str, json: &'static str, message: String) -> Self {
+        let message = refused.to_string();
         match protocol {
             Protocol::Query if query == "IncompleteSignature" => Self::bad_request(query, message),
+            Protocol::RestXml if xml == "AuthorizationHeaderMalformed" => Self::bad_request(xml, message),
+            Protocol::RestXml if xml == "AccessDenied" => Self::new(StatusCode::FORBIDDEN, xml, "Access Denied"),
             Protocol::Query => Self::new(StatusCode::FORBIDDEN, query, message),
+            Protocol::RestXml => Self::new(StatusCode::FORBIDDEN, xml, message),
             Protocol::RestJson => Self::new(StatusCode::FORBIDDEN, json, message),
             Protocol::Json => Self::bad_request(json, message),
         }
@@ -126,6 +129,15 @@ impl Error {
                 response::json(self.status, &body)
             }
             Protocol::Json => response::json(self.status, &json!({"__type": self.code, "message": self.message})),
+            Protocol::RestXml => response::xml(
+                self.status,
+                format!(
+                    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{}</Code><Message>{}</Message>\
+                     <RequestId>{id}</RequestId></Error>",
+                    response::xml_text(&self.code),
+                    response::xml_text(&self.message)
+                ),
+            ),
             Protocol::Query => {
                 let side = if fault == "User" { "Sender" } else { "Receiver" };
                 response::xml(
@@ -140,10 +152,15 @@ impl Error {
             }
         };
         let headers = response.headers_mut();
-        if protocol != Protocol::Query
+        if !matches!(protocol, Protocol::Query | Protocol::RestXml)
             && let Ok(code) = HeaderValue::from_str(&self.code)
         {
             headers.insert(HeaderName::from_static("x-amzn-errortype"), code);
+        }
+        if protocol == Protocol::RestXml
+            && let Ok(id) = HeaderValue::from_str(&id.to_string())
+        {
+            headers.insert(HeaderName::from_static("x-amz-request-id"), id);
         }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(http::header::RETRY_AFTER, seconds.into());

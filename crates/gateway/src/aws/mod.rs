@@ -5,6 +5,7 @@ pub mod error;
 pub mod lambda;
 pub mod logs;
 pub mod response;
+pub mod s3;
 pub mod sts;
 
 pub use error::{Error, Protocol};

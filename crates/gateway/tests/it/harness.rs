@@ -87,6 +87,7 @@ impl Server {
             scheduler,
             environments: dayfly_scheduler::Environments::start(builder),
             meter,
+            objects: dayfly_objects::Objects::start(store.clone(), clock.clone()),
             store,
             clock,
             limits,

@@ -4,14 +4,12 @@
 //! |---|---|---|
 //! | `functions` | `ACCOUNT/REGION/NAME` | [`Stored`] as JSON |
 //! | `function_totals` | `ACCOUNT/REGION` | [`Totals`] as JSON |
-//! | `code_uses` | `SHA256/ACCOUNT/REGION/NAME` | empty: this function needs this package |
-//! | `code_marks` | `SHA256` | empty: perhaps nobody needs this package (see `packages`) |
 //!
-//! A function, the totals and the uses of its code change in one commit, so they cannot disagree.
+//! A function uses its packages as `ACCOUNT/REGION/NAME` (see `dayfly_store::shared`). A function, the totals and the uses of its code change in one commit, so they cannot disagree.
 
 use super::Error;
 use bytes::Bytes;
-use dayfly_store::{Batch, Error as StoreError, Precondition, Row, Store};
+use dayfly_store::{Batch, Error as StoreError, Precondition, Row, Store, shared};
 use dayfly_types::{
     AccountId, FunctionArn, FunctionConfiguration, Region,
     function::{LastUpdate, State},
@@ -21,8 +19,6 @@ use std::{collections::BTreeSet, sync::Arc};
 use uuid::Uuid;
 
 pub(super) const FUNCTIONS: &str = "functions";
-pub(super) const CODE_USES: &str = "code_uses";
-pub(super) const CODE_MARKS: &str = "code_marks";
 const TOTALS: &str = "function_totals";
 /// Rows read at a time.
 const PAGE: usize = 500;
@@ -169,16 +165,10 @@ impl Rows {
             old.map_or(Precondition::Absent, |old| Precondition::Version(old.version)),
         );
         for sha256 in after.difference(&before) {
-            function = function
-                .put(CODE_USES, format!("{sha256}/{key}"), Bytes::new())
-                .delete(CODE_MARKS, (*sha256).to_owned());
+            function = shared::used(function, sha256, &key);
         }
         for sha256 in before.difference(&after) {
-            function = function.delete(CODE_USES, format!("{sha256}/{key}")).put(
-                CODE_MARKS,
-                (*sha256).to_owned(),
-                Bytes::new(),
-            );
+            function = shared::unused(function, sha256, &key);
         }
         for _ in 0..TRIES {
             let batch = self.count(function.clone(), arn, old.map(|old| &old.stored), new).await?;

@@ -105,8 +105,8 @@ async fn a_package_lives_exactly_as_long_as_somebody_uses_it() {
         worker.await.unwrap();
     }
     assert!(!has_package(&world, "shared").await);
-    assert!(world.store.tables.scan(rows::CODE_MARKS, &[], &[0xff], 10, false).await.unwrap().is_empty());
-    assert!(world.store.tables.scan(rows::CODE_USES, &[], &[0xff], 10, false).await.unwrap().is_empty());
+    assert!(world.store.tables.scan("blob_marks", &[], &[0xff], 10, false).await.unwrap().is_empty());
+    assert!(world.store.tables.scan("blob_uses", &[], &[0xff], 10, false).await.unwrap().is_empty());
     assert_eq!(world.functions().usage(&arn("f").account, &arn("f").region).await.unwrap(), (0, 0));
 }
 

@@ -62,7 +62,7 @@ fn open_over(source: file::Source, dir: &Path) -> Result<Store, Error> {
     let engine = Arc::new(engine::Engine::start(file)?);
     let blobs = Arc::new(blobs::Files::open(&dir.join("blobs"))?);
     sync_directory(dir)?;
-    Ok(Store { tables: engine.clone(), queues: engine, blobs })
+    Ok(Store::new(engine.clone(), engine, blobs))
 }
 
 /// Makes the names in `dir` as durable as the files they name.

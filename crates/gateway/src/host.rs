@@ -1,0 +1,53 @@
+//! What the name in `Host` says: some services put a resource into it.
+
+use http::{header::HOST, request::Parts};
+
+/// A resource in the host name.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Named {
+    /// `BUCKET.s3.SUFFIX` or `BUCKET.localhost`.
+    Bucket(String),
+}
+
+/// The resource that the host name holds; `None` for the plain name of the server, and for addresses.
+pub fn named(parts: &Parts) -> Option<Named> {
+    let host = host(parts)?;
+    let name = host.rsplit_once(':').map_or(host, |(name, _port)| name).trim_end_matches('.').to_ascii_lowercase();
+    let bucket = match name.strip_suffix(".localhost") {
+        // s3.localhost and bucket.s3.localhost are the forms below.
+        Some(bucket) if bucket != "s3" && !bucket.ends_with(".s3") => Some(bucket),
+        _ => name.find(".s3.").map(|at| &name[..at]),
+    };
+    bucket.filter(|bucket| !bucket.is_empty()).map(|bucket| Named::Bucket(bucket.to_owned()))
+}
+
+/// The host and port that the client asked for.
+pub fn host(parts: &Parts) -> Option<&str> {
+    let header = || parts.headers.get(HOST).and_then(|value| value.to_str().ok());
+    parts.uri.authority().map(http::uri::Authority::as_str).or_else(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_may_be_in_the_host_name() {
+        for (host, bucket) in [
+            ("127.0.0.1:4566", None),
+            ("localhost:4566", None),
+            ("s3.localhost:4566", None),
+            ("s3.us-east-1.amazonaws.com", None),
+            ("dayfly.example.com", None),
+            ("[::1]:4566", None),
+            ("data.localhost:4566", Some("data")),
+            ("data.s3.localhost:4566", Some("data")),
+            ("My.Data.s3.eu-west-1.example.com", Some("my.data")),
+            (".s3.example.com", None),
+            (".localhost", None),
+        ] {
+            let parts = http::Request::builder().uri("/").header("host", host).body(()).unwrap().into_parts().0;
+            assert_eq!(named(&parts), bucket.map(|name| Named::Bucket(name.to_owned())), "{host}");
+        }
+    }
+}
