@@ -4,7 +4,7 @@ SHELL := /bin/bash
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo test lint unit it bench test-vm fuzz clean
+.PHONY: help demo test lint unit it wheel bench test-vm fuzz clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -34,6 +34,10 @@ unit: ## Rust tests
 it: ## Tests of the real server with real clients; ARGS goes to pytest
 	cargo build --locked -p dayfly
 	DAYFLY_BIN=$(abspath $(TARGET_DIR))/debug/dayfly $(PYTHON) -m pytest tests $(ARGS)
+
+wheel: ## Build the Python package with the binary in it, into dist/
+	scripts/setup.sh
+	cd sdk/python && $(abspath $(PYTHON)) -m maturin build --release --strip --out ../../dist
 
 bench: ## Dayfly against its peers on this machine, with ratios
 	scripts/setup.sh
