@@ -456,3 +456,28 @@ def test_a_pool_and_an_executor(button):
         futures = [pool.submit(pow, 2, n) for n in range(6)]
         assert {future.result(60) for future in concurrent.futures.as_completed(futures)} == {1, 2, 4, 8, 16, 32}
         assert list(pool.map(pow, [2, 3], [3, 2])) == [8, 9]
+
+
+# Large things --------------------------------------------------------------------------------------------------------
+
+
+def test_large_arguments_and_results_go_through_the_object_store(button):
+    import hashlib
+
+    big = os.urandom(10 << 20)
+
+    def turn(data, times):
+        return hashlib.sha256(data).hexdigest(), data[::-1] * times
+
+    job = dayfly.map(turn, [big, b"small", big], [1, 1, 10], memory=2048)
+    digest, back = next(job)
+    assert digest == hashlib.sha256(big).hexdigest() and back == big[::-1]
+    assert next(job)[1] == b"llams"
+    assert len(next(job)[1]) == 100 << 20
+    assert job.wait(10)
+    # Nothing of a job stays in the store.
+    harness.wait_until(lambda: stored(button) == [], 5, "an empty bucket")
+
+
+def stored(server):
+    return [entry["Key"] for entry in server.client("s3").list_objects_v2(Bucket="dayfly-jobs").get("Contents", [])]

@@ -45,9 +45,10 @@ def prepare(function: Any, prefix: str, setup: Optional[Callable[[], Any]]) -> C
 
 def run(function: Any, prefix: str, arguments: bytes) -> bytes:
     """One call: `arguments` in, the answer's bytes out; raises `Raised` with the failure's bytes."""
+    key = arguments[1:].decode() if arguments[:1] == b"@" else None
     try:
-        if arguments[:1] == b"@":
-            arguments = _s3.Store.of_call().get(arguments[1:].decode())
+        if key is not None:
+            arguments = _s3.Store.of_call().get(key)
         letter = arguments[:1]
         data = pickle.loads(memoryview(arguments)[1:])
         if letter == b"F":
@@ -55,13 +56,23 @@ def run(function: Any, prefix: str, arguments: bytes) -> bytes:
     except Exception as error:
         raise Raised(_failure("arguments", error)) from None
     if letter == b"B":
-        answers = [_one(function, args, {}) for args in data]
-        return _sendable(b"B" + pickle.dumps(answers, 5), prefix)
-    args, kwargs = data
-    worked, body = _one(function, args, kwargs)
+        worked, body = True, b"B" + pickle.dumps([_one(function, args, {}) for args in data], 5)
+    else:
+        worked, body = _one(function, *data)
+        body = b"V" + body if worked else body
+    if key is not None:
+        # A call is tried again when it dies. This one has not.
+        _forget(key)
     if not worked:
         raise Raised(body)
-    return _sendable(b"V" + body, prefix)
+    return _sendable(body, prefix)
+
+
+def _forget(key: str) -> None:
+    try:
+        _s3.Store.of_call().delete(key)
+    except _s3.StoreError:
+        pass
 
 
 def _one(function: Any, args: Any, kwargs: Any) -> "tuple[bool, bytes]":

@@ -12,6 +12,7 @@ import pickle
 import threading
 from typing import Any, Callable, Generic, NamedTuple, Optional, TypeVar
 
+from . import leftovers
 from ._s3 import Store
 from .errors import DIED, Cancelled, CallDied, RemoteError, RemoteTraceback, ResultError, ServerLost
 
@@ -21,13 +22,32 @@ T = TypeVar("T")
 class Answer:
     """The body of an outcome, which holds the answer of one call or those of several."""
 
-    def __init__(self, status: str, body: bytes, record: dict[str, Any], store: Optional[Callable[[], Store]]) -> None:
+    def __init__(
+        self,
+        status: str,
+        body: bytes,
+        record: dict[str, Any],
+        store: Optional[Callable[[], Store]],
+        drop: bool = True,
+    ) -> None:
+        """With `drop`, a large answer is removed from the `store` when it was fetched, or nobody can ask for it."""
         self.record = record
+        self._drop = drop
         self._status = status
         self._body = body
         self._store = store
         self._lock = threading.Lock()
         self._parts: Optional[list[tuple[bool, Any]]] = None
+
+    def __del__(self) -> None:
+        # Nobody asked for it: nobody will.
+        if self._drop and self._body[:1] == b"@" and self._store is not None:
+            leftovers.remove(self._store, self._body[1:].decode())
+
+    @property
+    def key(self) -> Optional[str]:
+        """Where the answer lies in the store, until it is fetched."""
+        return self._body[1:].decode() if self._body[:1] == b"@" else None
 
     def count(self) -> int:
         """How many calls it answers, as far as it tells: of those that died together, one."""
@@ -66,16 +86,16 @@ class Answer:
         return parts[place]
 
     def _fetch(self) -> bytes:
-        key = self._body[1:].decode()
+        key, store = self._body[1:].decode(), self._store
+        if store is None:
+            raise ResultError("a large result cannot be fetched: there is no object store")
         try:
-            if self._store is None:
-                raise ResultError("there is no object store")
-            store = self._store()
-            data = store.get(key)
-            store.delete(key)
-            return data
+            data = store().get(key)
         except Exception as error:
             raise ResultError(f"a large result cannot be fetched: {error}") from error
+        if self._drop:
+            leftovers.remove(store, key)
+        return data
 
 
 class _Held(NamedTuple):

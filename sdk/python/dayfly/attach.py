@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any, Generic, Optional, TypeVar
 
-from . import connection, plotting
+from . import connection, leftovers, plotting
 from .answers import Answer
 from .errors import JobError, ServerLost
 from .frames import Frame
@@ -38,7 +38,7 @@ class Attached(Generic[T]):
         self._waiting: list[tuple[int, Answer]] = []
         self._records: collections.deque[dict[str, Any]] = collections.deque(maxlen=RECORDS_MAX)
         self._next = 0
-        self._unconfirmed: Optional[int] = None
+        self._unconfirmed: Optional[tuple[int, Optional[str]]] = None
         self._present: collections.deque[tuple[Answer, int]] = collections.deque()
         self._summary: Optional[dict[str, Any]] = None
         self._error: Optional[BaseException] = None
@@ -92,8 +92,11 @@ class Attached(Generic[T]):
 
     def _confirm(self) -> None:
         if self._unconfirmed is not None:
-            self._stream.send("A", {"n": [self._unconfirmed]})
+            number, key = self._unconfirmed
             self._unconfirmed = None
+            self._stream.send("A", {"n": [number]})
+            if key is not None:
+                leftovers.remove(self._endpoint.store, key)
 
     def _take(self) -> None:
         with self._changed:
@@ -103,7 +106,7 @@ class Attached(Generic[T]):
                 self._changed.wait()
             number, answer = heapq.heappop(self._waiting)
         self._next = number + 1
-        self._unconfirmed = number
+        self._unconfirmed = number, answer.key
         self._present.extend((answer, place) for place in range(answer.count()))
 
     def _leave(self) -> None:
@@ -126,7 +129,7 @@ class Attached(Generic[T]):
         with self._changed:
             if frame.kind == "R":
                 number = frame.header["n"]
-                answer = Answer(str(frame.header.get("status")), frame.body, frame.header, self._endpoint.store)
+                answer = Answer(str(frame.header.get("status")), frame.body, frame.header, self._endpoint.store, False)
                 self._records.append(frame.header)
                 heapq.heappush(self._waiting, (number, answer))
             elif frame.kind == "D":

@@ -15,7 +15,7 @@ import threading
 import weakref
 from typing import Any, Callable, NamedTuple, Optional, Protocol
 
-from . import _remote
+from . import _remote, leftovers
 from .answers import Answer, Future
 from .connection import Endpoint
 from .errors import Cancelled, JobError, ServerLost
@@ -74,6 +74,8 @@ class Run:
         self._lock = threading.Condition()
         self._pending: dict[int, Call] = {}
         self._sizes: dict[int, int] = {}
+        # Arguments in the store. A call that answers has removed its own.
+        self._stored: dict[int, str] = {}
         self._running: set[int] = set()
         self._begun = threading.Event()
         self._fed_all = False
@@ -177,6 +179,7 @@ class Run:
     def _put(self, number: int, body: bytes) -> bytes:
         key = f"{self.id}/in/{number}"
         self.endpoint.store().put(key, body)
+        self._stored[number] = key
         return b"@" + key.encode()
 
     def stop_call(self, number: int) -> None:
@@ -223,6 +226,9 @@ class Run:
                 self._end(ServerLost(f"the server was lost before the job's end: {plain_socket_error(error)}"))
             else:
                 self._end(ServerLost("the job ended without an outcome of this call"))
+        if not self.description["detach"]:
+            for key in self._stored.values():
+                leftovers.remove(self.endpoint.store, key)
         self._begun.set()
         self.sent_all.set()
         self.over.set()
@@ -251,6 +257,9 @@ class Run:
         self.records.append(record)
         self.cost_usd += float(header.get("cost_usd") or 0.0)
         status = str(header.get("status"))
+        key = self._stored.pop(number, None)
+        if key is not None and status not in ("success", "raised"):
+            leftovers.remove(self.endpoint.store, key)
         self.counts["done" if status == "success" else "failed"] += count
         answer = Answer(status, body, record, self.endpoint.store)
         for place, future in enumerate(call.futures):
