@@ -115,10 +115,14 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     })
     .await?;
 
+    let environments = dayfly_scheduler::Environments::start(worker.builder().clone());
+    let layers = dayfly_scheduler::Layers::new(store.clone(), environments.clone(), clock.clone(), &config.limits);
+
     info!("starting the gateway");
     let gateway = Gateway::new(dayfly_gateway::Options {
         scheduler: scheduler.clone(),
-        environments: dayfly_scheduler::Environments::start(worker.builder().clone()),
+        layers,
+        environments,
         meter: meter.clone(),
         store: store.clone(),
         objects: dayfly_objects::Objects::start(store.clone(), clock.clone()),

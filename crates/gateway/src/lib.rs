@@ -34,6 +34,8 @@ pub use server::Listener;
 pub struct Options {
     /// Runs calls and keeps functions.
     pub scheduler: dayfly_scheduler::Handle,
+    /// Layers, published and built.
+    pub layers: dayfly_scheduler::Layers,
     /// Builds environments.
     pub environments: dayfly_scheduler::Environments,
     /// Reads logs and bills.

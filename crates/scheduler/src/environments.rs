@@ -54,6 +54,14 @@ impl Environments {
         self.builder.build(source, modules, progress).await
     }
 
+    /// The environment with exactly the packages of `id`, and what it is made from.
+    ///
+    /// # Errors
+    /// `Invalid` when there is none, or when it has modules.
+    pub async fn pin(&self, id: &str) -> Result<(EnvironmentSource, Built), Error> {
+        self.builder.pin(id).await
+    }
+
     /// An environment and when it was used last.
     pub fn get(&self, id: &str) -> Option<(Built, SystemTime)> {
         self.builder.get(id)

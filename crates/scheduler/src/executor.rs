@@ -2,7 +2,10 @@
 
 use async_trait::async_trait;
 use dayfly_types::{InvokeError, JobFunction, Outcome, Runtime};
-use dayfly_worker::{self as worker, Call, code};
+use dayfly_worker::{
+    self as worker, Call,
+    code::{self, LayerSource},
+};
 use std::{any::Any, path::PathBuf};
 
 /// Runs calls and prepares code. `dayfly_worker::Handle` is the real one; its methods say what each does.
@@ -25,6 +28,9 @@ pub trait Executor: Send + Sync + 'static {
 
     /// Memory for instances, in MB.
     fn capacity_mb(&self) -> u32;
+
+    /// Unpacks, or builds, and puts together a function's layers, unless that is done already.
+    async fn publish_layers(&self, layers: &[LayerSource], runtime: Runtime) -> Result<(), code::Error>;
 
     /// Runs one call in a fresh instance.
     async fn call(&self, call: Call) -> Result<Outcome, InvokeError>;
@@ -55,6 +61,10 @@ impl Executor for worker::Handle {
 
     fn capacity_mb(&self) -> u32 {
         self.capacity_mb()
+    }
+
+    async fn publish_layers(&self, layers: &[LayerSource], runtime: Runtime) -> Result<(), code::Error> {
+        self.publish_layers(layers, runtime).await
     }
 
     async fn call(&self, call: Call) -> Result<Outcome, InvokeError> {

@@ -18,7 +18,7 @@ use dayfly_types::{
     AccountId, Clock, FunctionArn, FunctionConfiguration, FunctionName, InvokeError, Limits, Qualifier, Region,
     function::{LastUpdate, State},
 };
-use packages::Packages;
+use packages::{Held, Packages};
 use rows::{Read, Rows, Stored, key};
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use uuid::Uuid;
@@ -198,7 +198,7 @@ impl Functions {
             this.write(&arn, Some(&read), None).await?;
             this.inner.executor.retire(&read.stored.function.revision_id);
             let stored = &read.stored;
-            this.sweep([stored.function.code.sha256.as_str(), stored.visible().code.sha256.as_str()]).await;
+            this.sweep_unused(stored, None).await;
             Ok(())
         })
         .await
@@ -292,8 +292,9 @@ impl Functions {
             last_update: LastUpdate::Successful,
             ..configuration
         };
+        let layers = self.hold_layers(&function).await;
         let result = self.store_new(&arn, Stored { id: Uuid::new_v4(), function, update: None }).await;
-        drop(held);
+        drop((held, layers));
         if result.is_err() {
             self.sweep([sha256.as_str()]).await;
         }
@@ -322,7 +323,11 @@ impl Functions {
         let was = &read.stored.function;
         next.revision_id = Uuid::new_v4().to_string();
         next.last_modified = self.inner.clock.now();
-        let same_code = next.code == was.code && next.runtime == was.runtime && was.state == State::Active;
+        let layers = self.hold_layers(&next).await;
+        let same_code = next.code == was.code
+            && next.layers == was.layers
+            && next.runtime == was.runtime
+            && was.state == State::Active;
         let publishing = if same_code { None } else { self.publish_patiently(&next).await? };
         let arn = next.arn.clone();
         next.last_update = LastUpdate::InProgress;
@@ -340,9 +345,8 @@ impl Functions {
             self.settle_later(&stored, publishing);
         } else {
             self.inner.executor.retire(&was.revision_id);
-            if was.code.sha256 != stored.function.code.sha256 {
-                self.sweep([was.code.sha256.as_str()]).await;
-            }
+            drop(layers);
+            self.sweep_unused(&read.stored, Some(&stored)).await;
         }
         Ok(stored.visible().clone())
     }
@@ -351,6 +355,15 @@ impl Functions {
     async fn check(&self, next: FunctionConfiguration) -> Result<FunctionConfiguration, Error> {
         settle::ended(self.publish(&next).await?.await)?;
         Ok(next)
+    }
+
+    /// Keeps the zips of a function's layers until they are said to be used.
+    async fn hold_layers(&self, function: &FunctionConfiguration) -> Vec<Held> {
+        let mut held = Vec::new();
+        for code in function.layers.iter().filter_map(|layer| layer.content.zip()) {
+            held.push(self.inner.packages.hold(code).await);
+        }
+        held
     }
 
     async fn read(&self, arn: &FunctionArn) -> Result<Read, Error> {
@@ -380,6 +393,13 @@ impl Functions {
                 tracing::warn!(sha256, %error, "a code package stays until the next start");
             }
         }
+    }
+
+    /// Sweeps packages that a function needed before and does not need after.
+    async fn sweep_unused(&self, before: &Stored, after: Option<&Stored>) {
+        let after = after.map(Stored::packages).unwrap_or_default();
+        let unused: Vec<&str> = before.packages().into_iter().filter(|sha256| !after.contains(sha256)).collect();
+        self.sweep(unused).await;
     }
 
     /// Runs a change to its end even when the client that asked for it is gone.

@@ -17,6 +17,7 @@ mod handle;
 #[cfg(test)]
 mod handle_tests;
 pub mod jobs;
+pub mod layers;
 mod locks;
 #[cfg(test)]
 mod testing;
@@ -25,3 +26,4 @@ pub use asynchronous::{AsyncPolicy, outcomes::AsyncOutcome, outcomes::Conclusion
 pub use environments::Environments;
 pub use executor::Executor;
 pub use handle::{Handle, Parts};
+pub use layers::Layers;

@@ -111,6 +111,10 @@ impl Executor for Script {
         8192
     }
 
+    async fn publish_layers(&self, _: &[code::LayerSource], _: Runtime) -> Result<(), code::Error> {
+        Ok(())
+    }
+
     async fn call(&self, call: Call) -> Result<Outcome, InvokeError> {
         let (id, started_at) = (call.invocation.request_id, self.clock.now());
         self.calls.lock().unwrap().push(Seen {
@@ -303,6 +307,7 @@ pub(crate) fn configuration(name: &str) -> FunctionConfiguration {
         state: State::Pending,
         last_update: LastUpdate::Successful,
         other: BTreeMap::new(),
+        layers: Vec::new(),
         job: None,
     }
 }

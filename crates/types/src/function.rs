@@ -1,6 +1,6 @@
 //! A function's configuration, as it is kept. The Lambda front-end maps it to AWS's shapes.
 
-use crate::{FunctionArn, JobFunction, Timestamp};
+use crate::{FunctionArn, JobFunction, Layer, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -33,6 +33,9 @@ pub struct FunctionConfiguration {
     pub logging: LoggingConfig,
     /// The code package.
     pub code: CodeReference,
+    /// What is at `/opt`, the last one over the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<Layer>,
     /// Changes with every update.
     pub revision_id: String,
     /// When code or configuration changed last.

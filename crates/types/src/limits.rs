@@ -24,6 +24,11 @@ pub struct Limits {
     pub code_entries: u64,
     /// Largest function file of a job. Default 4 GiB.
     pub function_file_bytes: u64,
+    /// Layers of one function. Default 5.
+    pub layers: usize,
+    /// Unpacked zip layers of one function, all together, and each alone. Default 250 MB (262,144,000). Layers that the
+    /// server has built do not count.
+    pub layers_unzipped_bytes: u64,
     /// Names and values of a function's environment, all together. Default 4 KiB.
     pub environment_bytes: usize,
     /// Smallest memory size in MB (MiB). Default 128.
@@ -67,6 +72,8 @@ impl Default for Limits {
             code_unzipped_bytes: 10 << 30,
             code_entries: 200_000,
             function_file_bytes: 4 << 30,
+            layers: 5,
+            layers_unzipped_bytes: 262_144_000,
             environment_bytes: 4096,
             memory_mb_min: 128,
             memory_mb_max: 10_240,

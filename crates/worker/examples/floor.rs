@@ -118,6 +118,7 @@ fn function(runtime: Runtime, memory_mb: u32, sha256: String) -> Result<Function
         state: State::Active,
         last_update: LastUpdate::Successful,
         other: Default::default(),
+        layers: Vec::new(),
         job: None,
     })
 }

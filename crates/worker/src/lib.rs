@@ -217,6 +217,14 @@ impl Handle {
         self.code.publish(sha256, &zip, interpreter).await.map(|_| ())
     }
 
+    /// Unpacks, or builds, and puts together a function's layers for `runtime`, unless that is done already.
+    pub async fn publish_layers(&self, layers: &[code::LayerSource], runtime: Runtime) -> Result<(), code::Error> {
+        let interpreter = self.interpreter(runtime).ok_or_else(|| {
+            code::Error::Io(std::io::Error::other(format!("there is no interpreter for {runtime} on this machine")))
+        })?;
+        self.code.publish_layers(layers, interpreter, &self.builder).await
+    }
+
     /// Keeps a job's function file, whose SHA-256 (hexadecimal) the caller has checked, for calls of functions with
     /// this code and job, and finds out what their environment is. `file` is linked, or copied, and stays the caller's,
     /// who may remove it but not write to it. Calls need the lease that this gives.
@@ -349,7 +357,9 @@ impl Handle {
                 (interpreter, pool::Code::Package(code.ok_or_else(|| not_ready("its code is not unpacked here"))?))
             }
         };
-        Ok(pool::Recipe { function: function.clone(), interpreter, code })
+        let layers = self.code.layers_path_of(&function.layers, runtime);
+        let layers = layers.map_err(|_| not_ready("its layers are not unpacked here"))?;
+        Ok(pool::Recipe { function: function.clone(), interpreter, code, layers })
     }
 }
 

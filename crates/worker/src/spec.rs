@@ -2,7 +2,7 @@
 
 use crate::{
     Options,
-    code::compile::TASK_ROOT,
+    code::{LAYERS_ROOT, compile::TASK_ROOT},
     interpreters::{Interpreter, Mount},
     pool::{Code, MEMORY_MB_PER_CPU, Recipe},
 };
@@ -74,12 +74,15 @@ impl Shared {
 
     /// The sandbox of a function version. `number` picks the range of host ids.
     pub fn spec(&self, options: &Options, recipe: &Recipe, log_stream: &str, number: u64) -> Spec {
-        let Recipe { function, interpreter, code } = recipe;
+        let Recipe { function, interpreter, code, layers } = recipe;
         let mut spec = match code {
             Code::Package(folder) => self.compiler(interpreter, folder, number),
             Code::Job(published) => self.base(interpreter, published.binds(), number),
         };
         spec.binds.push(bind(&self.runtime, Path::new("/var/runtime"), &[]));
+        if let Some(layers) = layers {
+            spec.binds.push(bind(layers, Path::new(LAYERS_ROOT), &[]));
+        }
         spec.files = files();
         spec.program.extend(["-S", "-B", "/var/runtime/bootstrap.py"].map(str::to_owned));
         spec.environment = environment(options, recipe, log_stream);
@@ -158,7 +161,7 @@ fn cpus(memory_mb: u32) -> u32 {
 
 /// What init and handler find in `os.environ`: the function's own variables, and Lambda's, which win.
 fn environment(options: &Options, recipe: &Recipe, log_stream: &str) -> Vec<(String, String)> {
-    let Recipe { function, interpreter, code } = recipe;
+    let Recipe { function, interpreter, code, .. } = recipe;
     let credentials = (options.credentials)(function);
     let region = function.arn.region.as_str();
     let memory = function.memory_mb.to_string();

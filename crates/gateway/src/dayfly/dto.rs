@@ -79,6 +79,15 @@ pub struct EnvironmentId {
     pub id: String,
 }
 
+/// PublishLayer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishLayer {
+    pub name: String,
+    pub environment: String,
+    pub description: Option<String>,
+}
+
 /// An environment.
 #[derive(Debug, Serialize)]
 pub struct Environment {

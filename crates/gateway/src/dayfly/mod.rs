@@ -7,6 +7,7 @@ mod get_bill;
 mod get_server_info;
 pub mod jobs;
 mod list_usage;
+mod publish_layer;
 
 use crate::{
     Gateway,
@@ -37,6 +38,7 @@ pub async fn answer(gateway: &Gateway, request: &Request) -> Result<Response, Er
         "ListEnvironments" => environments::list(gateway, request).await,
         "GetEnvironment" => environments::get(gateway, request),
         "DeleteEnvironment" => environments::delete(gateway, request).await,
+        "PublishLayer" => publish_layer::publish_layer(gateway, request).await,
         "ListUsage" => list_usage::list_usage(gateway, request).await,
         "ListJobs" => jobs::list_jobs(gateway, request),
         "GetJob" => jobs::get_job(gateway, request),

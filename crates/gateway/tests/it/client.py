@@ -342,8 +342,7 @@ def check_unsupported():
     for name, call, arguments in [
         ("PublishVersion", lam.publish_version, dict(FunctionName="f")),
         ("PutFunctionConcurrency", lam.put_function_concurrency, dict(FunctionName="f", ReservedConcurrentExecutions=1)),
-        ("PublishLayerVersion", lam.publish_layer_version, dict(LayerName="l", Content={"ZipFile": b"x"})),
-        ("GetLayerVersionByArn", lam.get_layer_version_by_arn, dict(Arn="arn:aws:lambda:eu-central-1:000000000000:layer:l:1")),
+        ("GetLayerVersionPolicy", lam.get_layer_version_policy, dict(LayerName="l", VersionNumber=1)),
         ("ListProvisionedConcurrencyConfigs", lam.list_provisioned_concurrency_configs, dict(FunctionName="f")),
         ("CreateEventSourceMapping", lam.create_event_source_mapping, dict(FunctionName="f")),
     ]:

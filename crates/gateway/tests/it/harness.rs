@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use dayfly_gateway::{Gateway, Options, Patience};
-use dayfly_scheduler::{Executor, Handle, Parts};
+use dayfly_scheduler::{Executor, Handle, Layers, Parts};
 use dayfly_types::{
     AccountId, FunctionError, InvokeError, JobFunction, Limits, LogLine, LogSource, Outcome, Qualifier, Runtime,
     SystemClock, Timestamp, Usage, UsageStatus,
@@ -83,9 +83,12 @@ impl Server {
             Arc::new(NoCompiler),
         )
         .unwrap();
+        let environments = dayfly_scheduler::Environments::start(builder);
+        let layers = Layers::new(store.clone(), environments.clone(), clock.clone(), &limits);
         let gateway = Gateway::new(Options {
             scheduler,
-            environments: dayfly_scheduler::Environments::start(builder),
+            layers,
+            environments,
             meter,
             objects: dayfly_objects::Objects::start(store.clone(), clock.clone()),
             store,
@@ -271,6 +274,10 @@ impl Executor for Scripted {
 
     fn capacity_mb(&self) -> u32 {
         4096
+    }
+
+    async fn publish_layers(&self, _: &[code::LayerSource], _: Runtime) -> Result<(), code::Error> {
+        Ok(())
     }
 
     async fn call(&self, call: Call) -> Result<Outcome, InvokeError> {

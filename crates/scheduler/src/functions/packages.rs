@@ -30,6 +30,11 @@ impl Packages {
         Ok(Held { code: CodeReference { sha256: held.sha256.clone(), size_bytes }, _held: held })
     }
 
+    /// Holds a package that somebody uses, for another use.
+    pub(super) async fn hold(&self, code: &CodeReference) -> Held {
+        Held { code: code.clone(), _held: self.store.shared.hold(&code.sha256).await }
+    }
+
     /// The package as a file.
     pub(super) async fn path(&self, sha256: &str) -> Result<PathBuf, Error> {
         self.store.blobs.path(sha256).await?.ok_or_else(|| gone(sha256))

@@ -11,7 +11,7 @@ use super::Error;
 use bytes::Bytes;
 use dayfly_store::{Batch, Error as StoreError, Precondition, Row, Store, shared};
 use dayfly_types::{
-    AccountId, FunctionArn, FunctionConfiguration, Region,
+    AccountId, CodeReference, FunctionArn, FunctionConfiguration, Region,
     function::{LastUpdate, State},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -80,9 +80,16 @@ impl Stored {
         }
     }
 
-    fn packages(&self) -> BTreeSet<&str> {
-        [Some(&self.function), self.update.as_deref()].into_iter().flatten().map(|f| f.code.sha256.as_str()).collect()
+    /// Hashes of the zips that it needs.
+    pub(super) fn packages(&self) -> BTreeSet<&str> {
+        let functions = [Some(&self.function), self.update.as_deref()].into_iter().flatten();
+        functions.flat_map(packages_of).map(|code| code.sha256.as_str()).collect()
     }
+}
+
+/// The zips that a function needs: its code, and its layers.
+pub(super) fn packages_of(function: &FunctionConfiguration) -> impl Iterator<Item = &CodeReference> {
+    std::iter::once(&function.code).chain(function.layers.iter().filter_map(|layer| layer.content.zip()))
 }
 
 /// `ACCOUNT/REGION/NAME`; no part can hold a slash.

@@ -43,7 +43,18 @@ impl Functions {
         let zip = self.inner.packages.path(&function.code.sha256).await?;
         let (executor, sha256, runtime) =
             (Arc::clone(&self.inner.executor), function.code.sha256.clone(), function.runtime);
-        Ok(tokio::spawn(async move { executor.publish(&sha256, zip, runtime).await }))
+        let mut layers = Vec::new();
+        for layer in &function.layers {
+            let zip = match layer.content.zip() {
+                Some(code) => Some(self.inner.packages.path(&code.sha256).await?),
+                None => None,
+            };
+            layers.push((layer.content.clone(), zip));
+        }
+        Ok(tokio::spawn(async move {
+            executor.publish(&sha256, zip, runtime).await?;
+            executor.publish_layers(&layers, runtime).await
+        }))
     }
 
     /// `Err` is reason and code of a failure, in AWS's words.
@@ -97,11 +108,7 @@ impl Functions {
         if was.function.revision_id != next.function.revision_id {
             self.inner.executor.retire(&was.function.revision_id);
         }
-        for code in [&was.function.code, &was.visible().code] {
-            if code.sha256 != next.function.code.sha256 {
-                self.sweep([code.sha256.as_str()]).await;
-            }
-        }
+        self.sweep_unused(was, Some(&next)).await;
         Ok(())
     }
 }

@@ -146,6 +146,7 @@ impl Specification {
             state: State::Active,
             last_update: LastUpdate::Successful,
             other: BTreeMap::new(),
+            layers: Vec::new(),
             job: Some(JobFunction { environment: self.environment.clone(), imports: self.imports.clone() }),
         }
     }

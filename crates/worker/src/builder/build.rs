@@ -1,6 +1,6 @@
 //! One build: resolve, download, compile, put in place. Called by `Builder::build`.
 
-use super::{Built, DESCRIPTION, Error, PACKAGES, Progress, Shared, Step, uv::Uv};
+use super::{Built, Error, PACKAGES, Progress, Shared, Step, uv::Uv};
 use crate::{
     code::{
         self,
@@ -10,13 +10,16 @@ use crate::{
     tree,
 };
 use bytes::Bytes;
-use dayfly_types::{EnvironmentSource, Limits, Packages, environment::requirement};
+use dayfly_types::{
+    EnvironmentSource, Limits, Packages,
+    environment::{normal_name, requirement},
+};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -58,18 +61,18 @@ impl Build {
 
         (self.progress)(Step::Resolve);
         self.pin(uv, folder, deadline).await?;
-        let packages = pinned(&folder.join("pins.txt"))?;
-        (self.progress)(Step::Resolved { packages: packages.len() });
+        let packages = check_pins(&folder.join("pins.txt"))?;
+        (self.progress)(Step::Resolved { packages });
 
         let environment = folder.join("environment");
         fs::create_dir(&environment)?;
-        if !packages.is_empty() {
+        if packages > 0 {
             (self.progress)(Step::Download { what: String::new() });
             self.install(uv, folder, deadline).await?;
         }
         let progress = self.progress.clone();
         let built = tokio::task::spawn_blocking(move || {
-            let built = self.finish(&temporary.path().join("environment"), packages);
+            let built = self.finish(&temporary.path().join("environment"));
             temporary.close().map_err(Error::from).and(built)
         });
         let built = built.await.map_err(io::Error::other)??;
@@ -144,13 +147,14 @@ impl Build {
     }
 
     /// Adds modules, compiles, flushes to disk and gives the environment its name. Blocks.
-    fn finish(&self, environment: &Path, packages: Vec<String>) -> Result<Built, Error> {
+    fn finish(&self, environment: &Path) -> Result<Built, Error> {
         let packages_folder = environment.join(PACKAGES);
         fs::create_dir_all(&packages_folder)?;
         match fs::remove_file(packages_folder.join(".lock")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
+        let packages = installed(&packages_folder)?;
         if let Some(zip) = &self.modules {
             let unpacked = environment.join(".modules");
             fs::create_dir(&unpacked)?;
@@ -173,19 +177,15 @@ impl Build {
         let contents = tree::survey(&packages_folder, 2)?;
         let built = Built {
             id: self.id.clone(),
+            runtime: self.source.runtime,
+            platform: self.source.platform.clone(),
+            modules: self.source.modules.clone(),
             bytes: contents.bytes,
             own_bytes: contents.own_bytes,
             files: contents.files,
             packages,
         };
-        let description = serde_json::to_vec_pretty(&built).map_err(io::Error::other)?;
-        File::create(environment.join(DESCRIPTION))?.write_all(&description)?;
-        fs::set_permissions(environment, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        let folder = File::open(&self.shared.folder)?;
-        // One call for thousands of files; the rename must not reach the disk before them.
-        rustix::fs::syncfs(&folder).map_err(io::Error::from)?;
-        fs::rename(environment, self.shared.folder.join(&self.id))?;
-        folder.sync_all()?;
+        self.shared.put(environment, &built)?;
         Ok(built)
     }
 
@@ -210,21 +210,32 @@ fn words<'a>(words: &[&'a str]) -> Vec<&'a OsStr> {
     words.iter().map(|word| OsStr::new(*word)).collect()
 }
 
-/// The packages of a file of pins, which is checked anew: a lock can name addresses.
-fn pinned(path: &Path) -> Result<Vec<String>, Error> {
+/// Checks a file of pins, for a lock can name addresses. Gives the number of packages in it.
+fn check_pins(path: &Path) -> Result<usize, Error> {
     let text = match File::open(path) {
         Ok(file) if file.metadata()?.len() <= PINS_BYTES_MAX => io::read_to_string(file)?,
         Ok(_) => return Err(Error::Invalid("the lock names too many packages".to_owned())),
         Err(error) => return Err(error.into()),
     };
-    let mut packages = Vec::new();
+    let mut packages = 0;
     for line in text.replace("\\\n", " ").lines() {
         let line = line.split(" --hash=").next().unwrap_or_default().trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let line = requirement(line).map_err(|error| Error::Invalid(format!("the lock: {error}")))?;
-        packages.push(line.split(';').next().unwrap_or_default().trim().to_owned());
+        requirement(line).map_err(|error| Error::Invalid(format!("the lock: {error}")))?;
+        packages += 1;
+    }
+    Ok(packages)
+}
+
+/// `name==version` of each package in a folder, in order.
+fn installed(folder: &Path) -> io::Result<Vec<String>> {
+    let mut packages = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let package = name.to_str().and_then(|name| name.strip_suffix(".dist-info")?.rsplit_once('-'));
+        packages.extend(package.map(|(name, version)| format!("{}=={version}", normal_name(name))));
     }
     packages.sort();
     Ok(packages)
@@ -356,10 +367,10 @@ mod tests {
             "six==1.17.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\nb==2 ; python_version < '3.12'\n",
         )
         .unwrap();
-        assert_eq!(pinned(&path).unwrap(), ["b==2", "six==1.17.0"]);
+        assert_eq!(check_pins(&path).unwrap(), 2);
         for bad in ["x @ file:///etc/passwd", "./here", "-e .", "https://x/y.whl"] {
             fs::write(&path, format!("{bad}\n")).unwrap();
-            assert!(matches!(pinned(&path), Err(Error::Invalid(_))), "{bad}");
+            assert!(matches!(check_pins(&path), Err(Error::Invalid(_))), "{bad}");
         }
     }
 

@@ -13,13 +13,14 @@ mod uv;
 
 pub use error::Error;
 
-use crate::{code::compile::Compile, environment::is_content_id, interpreters::Interpreter};
+use crate::{code::compile::Compile, environment::is_content_id, interpreters::Interpreter, tree};
 use bytes::Bytes;
-use dayfly_types::EnvironmentSource;
+use dayfly_types::{EnvironmentSource, Packages, Runtime};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, SystemTime},
@@ -60,6 +61,13 @@ impl Default for Policy {
 pub struct Built {
     /// Its id.
     pub id: String,
+    /// The Python that it is for.
+    pub runtime: Runtime,
+    /// The platform that it is for.
+    pub platform: String,
+    /// SHA-256 of the zip with its modules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modules: Option<String>,
     /// Bytes of all its files.
     pub bytes: u64,
     /// Bytes that no environment shared when it was built: what it cost.
@@ -228,6 +236,41 @@ impl Builder {
         Some((serde_json::from_slice(&fs::read(path).ok()?).ok()?, used))
     }
 
+    /// The environment of exactly the packages that `id` has, by name and version, and what it is made from. Made by links,
+    /// unless it is there: it has the same files.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such environment, or when it has modules, which have no name.
+    pub async fn pin(&self, id: &str) -> Result<(EnvironmentSource, Built), Error> {
+        let invalid = |text: &str| Error::Invalid(text.to_owned());
+        let (built, _) = self.get(id).ok_or_else(|| invalid("there is no such environment on this server"))?;
+        if built.modules.is_some() {
+            return Err(invalid("the environment has modules of its own, which no list of packages can name"));
+        }
+        let packages = Packages::of_requirements(built.packages.iter().map(String::as_str));
+        let packages = packages.map_err(|error| Error::Invalid(error.to_string()))?;
+        let source =
+            EnvironmentSource { runtime: built.runtime, platform: built.platform.clone(), packages, modules: None };
+        let pinned = source.id();
+        let lease = self.lease(id).ok_or_else(|| invalid("the environment went away"))?;
+        let shared = Arc::clone(&self.0);
+        let _alone = shared.lock(&pinned).lock_owned().await;
+        if let Some((built, _)) = self.get(&pinned) {
+            return Ok((source, built));
+        }
+        let shared = Arc::clone(&self.0);
+        let linked = tokio::task::spawn_blocking(move || {
+            let temporary = shared.temporary()?;
+            let environment = temporary.path().join("environment");
+            fs::create_dir(&environment)?;
+            tree::lay_over(&lease.packages(), &environment.join(PACKAGES))?;
+            let built = Built { id: pinned, own_bytes: 0, ..built };
+            shared.put(&environment, &built)?;
+            Ok::<_, Error>(built)
+        });
+        Ok((source, linked.await.map_err(io::Error::other)??))
+    }
+
     /// The environments that are there, with the time of their last use, in no order.
     ///
     /// # Errors
@@ -303,6 +346,20 @@ impl Shared {
     /// Where an environment is, or would be. `None` when this is no id, since it becomes a path.
     fn folder_of(&self, id: &str) -> Option<PathBuf> {
         is_content_id(id).then(|| self.folder.join(id))
+    }
+
+    /// Describes a finished environment and gives it its name.
+    fn put(&self, environment: &Path, built: &Built) -> Result<(), Error> {
+        let description = serde_json::to_vec_pretty(built).map_err(io::Error::other)?;
+        fs::write(environment.join(DESCRIPTION), description)?;
+        for folder in [environment, &environment.join(PACKAGES)] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+        }
+        let folder = fs::File::open(&self.folder)?;
+        // One call for thousands of files; the rename must not reach the disk before them.
+        rustix::fs::syncfs(&folder).map_err(io::Error::from)?;
+        fs::rename(environment, self.folder.join(&built.id))?;
+        Ok(folder.sync_all()?)
     }
 
     fn temporary(&self) -> io::Result<tempfile::TempDir> {

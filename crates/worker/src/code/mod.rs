@@ -5,8 +5,11 @@
 
 pub mod compile;
 mod directory;
+mod layers;
 mod plan;
 pub mod unpack;
+
+pub use layers::{LayerSource, ROOT as LAYERS_ROOT};
 
 use crate::interpreters::Interpreter;
 use compile::Compile;
@@ -56,6 +59,9 @@ pub enum Error {
     /// The environment that a job asks for cannot be shown.
     #[error(transparent)]
     Environment(#[from] crate::environment::Error),
+    /// The packages of a layer cannot be built.
+    #[error(transparent)]
+    Build(#[from] crate::builder::Error),
     /// The disk failed: Dayfly's own fault.
     #[error("unpacking failed: {0}")]
     Io(#[from] io::Error),
@@ -105,8 +111,19 @@ impl Cache {
     /// # Errors
     /// `Invalid` and `TooLarge` for what the package's maker did wrong, `Io` otherwise. Nothing is left behind then.
     pub async fn publish(&self, sha256_hex: &str, zip: &Path, interpreter: &Interpreter) -> Result<PathBuf, Error> {
-        let name = tree_name(sha256_hex, &interpreter.cache_tag)
-            .ok_or_else(|| invalid("the SHA-256 is not 64 hexadecimal digits"))?;
+        self.publish_at(sha256_hex, zip, interpreter, &interpreter.cache_tag, compile::TASK_ROOT).await
+    }
+
+    /// The same for a package that will be seen at `root`.
+    async fn publish_at(
+        &self,
+        sha256_hex: &str,
+        zip: &Path,
+        interpreter: &Interpreter,
+        tag: &str,
+        root: &'static str,
+    ) -> Result<PathBuf, Error> {
+        let name = tree_name(sha256_hex, tag).ok_or_else(|| invalid("the SHA-256 is not 64 hexadecimal digits"))?;
         let path = self.0.folder.join(&name);
         let guard = self.lock(&name).lock_owned().await;
         if path.is_dir() {
@@ -118,6 +135,7 @@ impl Cache {
             sha256_hex: sha256_hex.to_owned(),
             zip: zip.to_owned(),
             interpreter: interpreter.clone(),
+            root,
             path,
             _held: (guard, permit),
         };
@@ -165,6 +183,15 @@ impl Cache {
 }
 
 impl Shared {
+    /// Gives a finished tree its name.
+    fn put(&self, tree: &Path, path: &Path) -> io::Result<()> {
+        let folder = File::open(&self.folder)?;
+        // One call for thousands of files; the rename must not reach the disk before them.
+        rustix::fs::syncfs(&folder).map_err(io::Error::from)?;
+        fs::rename(tree, path)?;
+        folder.sync_all()
+    }
+
     fn temporary(&self) -> io::Result<tempfile::TempDir> {
         // Nobody else may enter: what is in there may still be hostile.
         tempfile::Builder::new().prefix(TEMPORARY).permissions(Permissions::from_mode(0o700)).tempdir_in(&self.folder)
@@ -182,6 +209,7 @@ struct Work {
     sha256_hex: String,
     zip: PathBuf,
     interpreter: Interpreter,
+    root: &'static str,
     path: PathBuf,
     _held: (OwnedMutexGuard<()>, OwnedSemaphorePermit),
 }
@@ -201,7 +229,7 @@ impl Work {
         let tree = temporary.path().join("tree");
         fs::create_dir(&tree)?;
         let unpacked = unpack::unpack(zip, &tree, &shared.limits)?;
-        let root = Path::new(compile::TASK_ROOT);
+        let root = Path::new(self.root);
         let job = compile::Job { interpreter: &self.interpreter, tree: &tree, root, sources: &unpacked.sources };
         match compile::run(&*shared.compiler, &job, &mut shared.limits.code_unzipped_bytes.clone()) {
             Ok(compiled) => tracing::debug!(sources = unpacked.sources.len(), compiled, "byte-compiled"),
@@ -209,11 +237,7 @@ impl Work {
             Err(error) => tracing::warn!(%error, sha256 = self.sha256_hex, "byte-compiling failed"),
         }
 
-        let folder = File::open(&shared.folder)?;
-        // One call for thousands of files; the rename must not reach the disk before them.
-        rustix::fs::syncfs(&folder).map_err(io::Error::from)?;
-        fs::rename(&tree, &self.path)?;
-        folder.sync_all()?;
+        shared.put(&tree, &self.path)?;
         Ok(self.path)
     }
 }

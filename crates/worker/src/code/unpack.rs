@@ -58,6 +58,18 @@ pub fn unpack<R: Read + Seek>(zip: R, folder: &Path, limits: &Limits) -> Result<
     write(&mut zip, &entries, &plan, folder)
 }
 
+/// Bytes of a package's files, once its directory and its tree are seen to be sound. Writes nothing, and leaves what is
+/// compressed as it is.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn measure<R: Read + Seek>(zip: R, limits: &Limits) -> Result<u64, Error> {
+    let mut zip = BufReader::with_capacity(BUFFER_BYTES, zip);
+    let entries = directory::read(&mut zip, limits)?;
+    plan(&mut zip, &entries, limits)?;
+    Ok(entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.content_bytes)))
+}
+
 fn plan(zip: &mut BufReader<impl Read + Seek>, entries: &[Entry], limits: &Limits) -> Result<Plan, Error> {
     let mut plan = Plan::new(limits.code_entries);
     let mut links_bytes = 0;

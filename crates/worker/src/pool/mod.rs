@@ -78,6 +78,8 @@ pub struct Recipe {
     pub interpreter: Interpreter,
     /// What is at `/var/task`.
     pub code: Code,
+    /// What is at `/opt`.
+    pub layers: Option<PathBuf>,
 }
 
 /// A version's code.

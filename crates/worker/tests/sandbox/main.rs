@@ -280,6 +280,7 @@ fn function(fixture: &Fixture, source: &str) -> Arc<FunctionConfiguration> {
         state: State::Active,
         last_update: LastUpdate::Successful,
         other: Default::default(),
+        layers: Vec::new(),
         job: None,
     })
 }

@@ -3,10 +3,10 @@
 use super::{
     dto::{Environment, FunctionRequest, LoggingConfig},
     error::invalid_parameter,
-    validate,
+    layers, validate,
 };
 use crate::{Gateway, aws::Error};
-use dayfly_types::{FunctionConfiguration, Runtime, function};
+use dayfly_types::{FunctionConfiguration, Layer, Runtime, function};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -22,13 +22,14 @@ pub struct Change {
     ephemeral_storage_mb: Option<u32>,
     environment: Option<BTreeMap<String, String>>,
     logging: Option<LoggingConfig>,
+    layers: Option<Vec<Layer>>,
     /// New values of `FunctionConfiguration::other`; `None` removes one.
     other: Vec<(&'static str, Option<Value>)>,
 }
 
 impl Change {
     /// Checks what the service asks beyond the API's model, which `validate::fields` has checked.
-    pub fn of(request: FunctionRequest, gateway: &Gateway) -> Result<Self, Error> {
+    pub async fn of(request: FunctionRequest, gateway: &Gateway) -> Result<Self, Error> {
         let options = &gateway.options;
         refuse_unsupported(&request)?;
         let runtime = match &request.runtime {
@@ -42,6 +43,10 @@ impl Change {
         if let Some(logging) = &request.logging_config {
             check_levels(logging)?;
         }
+        let layers = match request.layers {
+            Some(given) => Some(layers::of_function(gateway, given).await?),
+            None => None,
+        };
         let mut other = Vec::new();
         if let Some(vpc) = request.vpc_config {
             let empty = vpc.subnet_ids.is_empty() && vpc.security_group_ids.is_empty();
@@ -72,6 +77,7 @@ impl Change {
             ephemeral_storage_mb: number(request.ephemeral_storage.map(|storage| storage.size)),
             environment,
             logging: request.logging_config,
+            layers,
             other,
         })
     }
@@ -86,6 +92,7 @@ impl Change {
         set(&mut to.memory_mb, self.memory_mb);
         set(&mut to.ephemeral_storage_mb, self.ephemeral_storage_mb);
         set(&mut to.environment, self.environment);
+        set(&mut to.layers, self.layers);
         if let Some(logging) = self.logging {
             apply_logging(logging, &mut to.logging);
         }
@@ -129,7 +136,6 @@ fn check_levels(logging: &LoggingConfig) -> Result<(), Error> {
 fn refuse_unsupported(request: &FunctionRequest) -> Result<(), Error> {
     let present = |value: &Option<Value>| value.as_ref().is_some_and(|value| !value.is_null() && *value != json!({}));
     let unsupported = [
-        ("Layers", request.layers.as_ref().is_some_and(|layers| !layers.is_empty())),
         ("FileSystemConfigs", request.file_system_configs.as_ref().is_some_and(|systems| !systems.is_empty())),
         ("ImageConfig", present(&request.image_config)),
         ("CodeSigningConfigArn", request.code_signing_config_arn.as_ref().is_some_and(|arn| !arn.is_empty())),

@@ -47,7 +47,7 @@ pub async fn create_function(gateway: &Gateway, request: Request) -> Result<Resp
     let architecture = validate::own_architecture(dto.architectures.take())?;
     let tags = dto.tags.take().unwrap_or_default();
     validate::tags(&tags, tags.len(), &options.limits)?;
-    let change = Change::of(dto, gateway)?;
+    let change = Change::of(dto, gateway).await?;
 
     let mut function = defaults(arn, gateway);
     function.tags = tags;
@@ -118,6 +118,7 @@ fn defaults(arn: FunctionArn, gateway: &Gateway) -> FunctionConfiguration {
         state: State::Pending,
         last_update: LastUpdate::Successful,
         other: BTreeMap::new(),
+        layers: Vec::new(),
         job: None,
     }
 }

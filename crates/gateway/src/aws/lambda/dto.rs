@@ -1,8 +1,9 @@
 //! Shapes of Lambda's requests and answers, with AWS's names. Unknown fields are ignored, as AWS does.
 
 use super::code_package::ZipFile;
+use dayfly_scheduler::layers::created;
 use dayfly_types::{
-    FunctionConfiguration,
+    FunctionConfiguration, Layer, LayerVersion,
     function::{LastUpdate, State},
 };
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,17 @@ pub struct CodeRequest {
     pub s3_bucket: Option<String>,
     pub s3_key: Option<String>,
     pub image_uri: Option<String>,
+}
+
+/// PublishLayerVersion.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PublishLayerRequest {
+    pub description: Option<String>,
+    pub content: Option<CodeRequest>,
+    pub compatible_runtimes: Option<Vec<String>>,
+    pub compatible_architectures: Option<Vec<String>>,
+    pub license_info: Option<String>,
 }
 
 /// UpdateFunctionCode.
@@ -161,6 +173,10 @@ pub fn configuration(function: &FunctionConfiguration, qualified: bool) -> Map<S
             log_group: Some(logging.group.clone()),
         }),
     );
+    if !function.layers.is_empty() {
+        let shown = |layer: &Layer| json!({"Arn": layer.arn, "CodeSize": layer.content.size_bytes()});
+        put("Layers", function.layers.iter().map(shown).collect());
+    }
     if !function.environment.is_empty() {
         put("Environment", json!({"Variables": function.environment}));
     }
@@ -170,6 +186,27 @@ pub fn configuration(function: &FunctionConfiguration, qualified: bool) -> Map<S
     state(&function.state, &mut put);
     last_update(&function.last_update, &mut put);
     out
+}
+
+/// A layer version as lists show it.
+pub fn layer_version(version: &LayerVersion) -> Value {
+    let mut body = json!({
+        "LayerVersionArn": version.arn,
+        "Version": version.arn.version,
+        "Description": version.description,
+        "CreatedDate": created(version.created),
+    });
+    if let Some(license) = &version.license {
+        body["LicenseInfo"] = json!(license);
+    }
+    for (name, values) in
+        [("CompatibleRuntimes", &version.runtimes), ("CompatibleArchitectures", &version.architectures)]
+    {
+        if !values.is_empty() {
+            body[name] = json!(values);
+        }
+    }
+    body
 }
 
 /// What a kept field looks like in an answer: some have members that only AWS sets.
@@ -219,7 +256,8 @@ fn last_update(update: &LastUpdate, put: &mut impl FnMut(&str, Value)) {
     }
 }
 
-fn sha256_base64(hexadecimal: &str) -> String {
+/// A SHA-256 as Lambda writes it.
+pub fn sha256_base64(hexadecimal: &str) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD};
     STANDARD.encode(hex::decode(hexadecimal).unwrap_or_default())
 }

@@ -1,7 +1,7 @@
 //! Errors of the layers below, as Lambda's. The only place that knows both.
 
 use crate::aws::Error;
-use dayfly_scheduler::functions;
+use dayfly_scheduler::{functions, layers};
 use dayfly_types::{FunctionArn, InvokeError};
 use http::StatusCode;
 
@@ -43,6 +43,17 @@ impl From<functions::Error> for Error {
             E::Store(_) => Self::internal(text),
             E::Code(_) if disk => Self::internal(text),
             E::Code(_) => invalid_parameter(text),
+        }
+    }
+}
+
+impl From<layers::Error> for Error {
+    fn from(error: layers::Error) -> Self {
+        use layers::Error as E;
+        match error {
+            E::Code(error) => functions::Error::Code(error).into(),
+            E::Store(error) => Self::internal(error),
+            other => invalid_parameter(other.to_string()),
         }
     }
 }

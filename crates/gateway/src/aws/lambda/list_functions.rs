@@ -44,7 +44,8 @@ pub async fn list_functions(gateway: &Gateway, request: &Request) -> Result<Resp
     Ok(response::json(StatusCode::OK, &body))
 }
 
-fn page_size(request: &Request) -> Result<usize, Error> {
+/// `MaxItems`, which a page need not reach.
+pub fn page_size(request: &Request) -> Result<usize, Error> {
     let Some(text) = request.query("MaxItems") else { return Ok(PAGE_MAX) };
     let number: i64 =
         text.parse().map_err(|_| Error::bad_request("SerializationException", "MaxItems is not a number"))?;

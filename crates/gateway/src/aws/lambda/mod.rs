@@ -4,12 +4,13 @@ mod change;
 mod code_package;
 mod create_function;
 mod delete_function;
-mod dto;
+pub mod dto;
 mod error;
 mod function_concurrency;
 mod get_account_settings;
 mod get_function;
 mod invoke;
+pub mod layers;
 mod list_functions;
 mod operations;
 mod tags;
@@ -56,7 +57,7 @@ pub fn body_limit(parts: &Parts, limits: &Limits) -> (u64, Box<dyn FnOnce(u64, u
     match name {
         "Invoke" => invoke::body_limit(parts, limits),
         _ => {
-            let upload = matches!(name, "CreateFunction" | "UpdateFunctionCode");
+            let upload = matches!(name, "CreateFunction" | "UpdateFunctionCode" | "PublishLayerVersion");
             let limit = if upload { upload_bytes(limits) } else { SMALL_BODY_BYTES };
             (
                 limit,
@@ -76,6 +77,7 @@ pub async fn answer(gateway: &Gateway, request: Request) -> Result<Response, Err
     };
     let segments = request.segments();
     let named = segments.get(2).map(String::as_str).unwrap_or_default();
+    let last = segments.last().map(String::as_str).unwrap_or_default();
     match operation.name {
         "Invoke" => invoke::invoke(gateway, request, named).await,
         "CreateFunction" => create_function::create_function(gateway, request).await,
@@ -87,6 +89,12 @@ pub async fn answer(gateway: &Gateway, request: Request) -> Result<Response, Err
         }
         "DeleteFunction" => delete_function::delete_function(gateway, &request, named).await,
         "ListFunctions" => list_functions::list_functions(gateway, &request).await,
+        "PublishLayerVersion" => layers::publish(gateway, request, named).await,
+        "GetLayerVersion" => layers::get(gateway, &request, named, last).await,
+        "GetLayerVersionByArn" => layers::get_by_arn(gateway, &request).await,
+        "DeleteLayerVersion" => layers::delete(gateway, &request, named, last).await,
+        "ListLayers" => layers::list(gateway, &request).await,
+        "ListLayerVersions" => layers::list_versions(gateway, &request, named).await,
         "TagResource" => tags::tag_resource(gateway, &request, named).await,
         "UntagResource" => tags::untag_resource(gateway, &request, named).await,
         "ListTags" => tags::list_tags(gateway, &request, named).await,

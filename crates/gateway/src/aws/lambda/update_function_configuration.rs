@@ -24,7 +24,7 @@ pub async fn update_function_configuration(
     validate::fields(&dto, &gateway.options.limits, &mut violations);
     violations.finish()?;
     let revision_id = dto.revision_id.take();
-    let change = Change::of(dto, gateway)?;
+    let change = Change::of(dto, gateway).await?;
     let functions = gateway.options.scheduler.functions();
     let updated =
         functions.update(&arn, revision_id.as_deref(), Box::new(move |function| change.apply(function))).await?;
