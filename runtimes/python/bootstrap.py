@@ -501,6 +501,10 @@ class _Cloner(object):
         loop = ctypes.PyDLL("/var/runtime/zygote.so").dayfly_zygote
         loop.restype, loop.argtypes = ctypes.c_long, [ctypes.c_ulong] * 3
         self.loop = loop
+        # A call of the same shape, so that what the linker binds late is bound here and not in each clone.
+        rehearsal = libc.getppid
+        rehearsal.restype, rehearsal.argtypes = loop.restype, loop.argtypes
+        rehearsal(0, 0, 0)
         self.arguments = (CLONE_FLAGS, ctypes.addressof(self.filter), thread_id.value)
 
     def serve(self):
