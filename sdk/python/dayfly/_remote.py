@@ -4,8 +4,9 @@ It travels by value inside the function file, so that an environment needs `clou
 uses only the standard library, cloudpickle, and `_s3` and `_sigv4`, which travel with it.
 
 Bytes in and out begin with a letter. In: `A` pickled (args, kwargs) of one call, `B` pickled list of args of several,
-`F` pickled pair of the pickled function and the pickled (args, kwargs), `@` the key of an object that holds such bytes. Out: `V` pickled value, `B` pickled
-list of (worked, bytes) where bytes is a pickled value or a failure, `@` a key.
+`F` pickled pair of the pickled function and the pickled (args, kwargs), whose buffers, if any, are those that the function
+file shares; `@` the key of an object that holds such bytes. Out: `V` pickled value, `B` pickled list of (worked, bytes)
+where bytes is a pickled value or a failure, `@` a key.
 A failure is the pickled tuple (what, exception, type, message, traceback): what is `raised`, `arguments` or `result`;
 exception is pickled, or None where it cannot be; the rest is text.
 """
@@ -29,21 +30,24 @@ class Raised(Exception):
         self.dayfly_payload = payload
 
 
-def prepare(function: Any, prefix: str, setup: Optional[Callable[[], Any]]) -> Callable[[bytes], bytes]:
+def prepare(
+    function: Any, prefix: str, setup: Optional[Callable[[], Any]], shared: "list[Any]"
+) -> Callable[[bytes], bytes]:
     """Runs once, when the function file is unpickled: what `setup` does is there in every call.
 
-    `function` is None when each call brings its own. Results that are too large go under `prefix` in the store.
+    `function` is None when each call brings its own, with `shared` as the buffers of its arguments. Results that are too
+    large go under `prefix` in the store.
     """
     if setup is not None:
         setup()
 
     def call(arguments: bytes) -> bytes:
-        return run(function, prefix, arguments)
+        return run(function, prefix, arguments, shared)
 
     return call
 
 
-def run(function: Any, prefix: str, arguments: bytes) -> bytes:
+def run(function: Any, prefix: str, arguments: bytes, shared: "list[Any]") -> bytes:
     """One call: `arguments` in, the answer's bytes out; raises `Raised` with the failure's bytes."""
     key = arguments[1:].decode() if arguments[:1] == b"@" else None
     try:
@@ -52,7 +56,7 @@ def run(function: Any, prefix: str, arguments: bytes) -> bytes:
         letter = arguments[:1]
         data = pickle.loads(memoryview(arguments)[1:])
         if letter == b"F":
-            function, data = pickle.loads(data[0]), pickle.loads(data[1])
+            function, data = pickle.loads(data[0]), pickle.loads(data[1], buffers=shared)
     except Exception as error:
         raise Raised(_failure("arguments", error)) from None
     if letter == b"B":

@@ -1,7 +1,7 @@
 """`Executor`: the standard library's, whose calls run on Dayfly.
 
 Calls that were submitted one by one share a job while that is open, and bring their function along. A function that has
-much with it (a captured array) gets a job of its own, which loads it once.
+much with it (a captured array) gets a job of its own, which loads it once; so do large arrays that calls have in common.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ T = TypeVar("T")
 _IDLE_S = 5.0
 _LANES_MAX = 16
 _LIGHT_BYTES = 64 << 10
+_SEEN_MAX = 256
 
 
 class Executor(concurrent.futures.Executor):
@@ -59,6 +60,7 @@ class Executor(concurrent.futures.Executor):
         self._setup = functools.partial(initializer, *initargs) if initializer is not None else None
         self._lock = threading.RLock()
         self._lanes: collections.OrderedDict[Any, _Lane] = collections.OrderedDict()
+        self._seen: collections.OrderedDict[bytes, None] = collections.OrderedDict()
         self._jobs: list[Job[Any]] = []
         self._open = True
         self._pid = os.getpid()
@@ -75,29 +77,56 @@ class Executor(concurrent.futures.Executor):
                 raise RuntimeError("the executor is shut down")
         options_.refuse_inside()
         name = name or options_.name_of(fn)
-        function = pickling.dumps(fn, name, out_of_band=True)
+        function = pickling.dumps(fn, name, _LIGHT_BYTES)
         future: Future[T] = Future()
         if function.size > _LIGHT_BYTES:
-            lane = (name, function.digest())
             body = pickling.call(args, kwargs)
-            self._put(lane, Call([future], lambda: body), fn, name, function.modules)
+            self._put((name, function.digest()), Call([future], lambda: body), fn, name, function.modules)
             return future
-        brought = pickling.call_with_function(function, args, kwargs)
+        arguments = pickling.large_buffers(args, kwargs)
+        digests = arguments.digests()
+        if self._many_have(digests):
+            brought = pickling.call_with_function(function, arguments)
+            call = Call([future], lambda: brought.data)
+            self._put((name, digests), call, None, name, brought.modules, arguments.buffers)
+            return future
+        if digests:
+            arguments = pickling.dumps((args, kwargs), "arguments")
+        brought = pickling.call_with_function(function, arguments)
         self._put((name, brought.modules), Call([future], lambda: brought.data), None, name, brought.modules)
         return future
 
-    def _put(self, key: Any, call: Call, function: Any, name: str, modules: frozenset[str]) -> None:
+    def _many_have(self, digests: tuple[bytes, ...]) -> bool:
+        """Whether earlier calls had these buffers too: then they get a job that holds them, once for all calls."""
+        with self._lock:
+            known = bool(digests) and all(digest in self._seen for digest in digests)
+            for digest in digests:
+                self._seen[digest] = None
+                self._seen.move_to_end(digest)
+            while len(self._seen) > _SEEN_MAX:
+                self._seen.popitem(last=False)
+        return known
+
+    def _put(
+        self,
+        key: Any,
+        call: Call,
+        function: Any,
+        name: str,
+        modules: frozenset[str],
+        shared: Optional[list[Any]] = None,
+    ) -> None:
         with self._lock:
             self._forget_if_forked()
             lane = self._lanes.get(key)
-            if lane is None and function is None:
+            if lane is None and function is None and shared is None:
                 # Any job that has imported these modules already will do.
                 lane = next((one for one in self._lanes.values() if one.serves(name, modules)), None)
             if lane is not None and lane.put(call):
                 return
-            feed = _Lane(name, modules if function is None else None)
+            feed = _Lane(name, modules if function is None and shared is None else None)
             feed.put(call)
-            feed.run = options_.start(function, self._options, feed, name, modules, self._setup)
+            feed.run = options_.start(function, self._options, feed, name, modules, self._setup, shared)
             self._lanes[key] = feed
             self._lanes.move_to_end(key)
             for old in [key for key, one in self._lanes.items() if one.closed]:
@@ -163,7 +192,7 @@ class _Lane:
         self.run: Optional[Run] = None
         self.closed = False
         self._name = name
-        # None: it calls one function only.
+        # None: it is for calls of one function, or with the same buffers.
         self._modules = modules
         self._waiting: collections.deque[Call] = collections.deque()
         self._changed = threading.Condition()

@@ -61,7 +61,7 @@ class FrameReader:
             if len(buffer) < end:
                 break
             try:
-                header = json.loads(bytes(buffer[at + _HEAD.size : body_at])) if header_bytes else {}
+                header = json.loads(buffer[at + _HEAD.size : body_at].decode()) if header_bytes else {}
                 letter = kind.decode("ascii")
             except ValueError as error:
                 raise ProtocolError(f"a frame's header is not JSON: {error}") from None

@@ -72,8 +72,9 @@ def start(
     name: str = "",
     modules: frozenset[str] = frozenset(),
     setup: Optional[Callable[[], Any]] = None,
+    shared: Optional[list[Any]] = None,
 ) -> Run:
-    """Begins a job. Without `function` each call brings its own, and refers to `modules`.
+    """Begins a job. Without `function` each call brings its own, and refers to `modules` and to the buffers `shared`.
 
     Raises `NotPicklable`, `NoServer`, `JobError` or `ServerLost`.
     """
@@ -82,7 +83,7 @@ def start(
         raise DayflyError(f"calls run on CPython; this is {sys.implementation.name}")
     # Where large results lie. Not the job's id, which is not known yet.
     prefix = f"{uuid.uuid4()}/out/"
-    pickled = pickling.function_file(function, prefix, setup)
+    pickled = pickling.function_file(function, prefix, setup, shared)
     description = _description(options, options.name or name or name_of(function))
     description["imports"] = pickling.imports(pickled.modules | modules)
     for left in reversed(range(_START_TRIES)):

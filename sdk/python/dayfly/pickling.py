@@ -28,6 +28,8 @@ PROTOCOL = 5
 _PAGE = 4096
 # Smaller buffers stay in the pickle: each of the others begins a page.
 _BUFFER_BYTES_MIN = 64 << 10
+# Arguments of this size and more are looked at: do many calls have them?
+SHARED_BYTES_MIN = 1 << 20
 _IMPORTS_MAX = 256
 _HEAD = struct.Struct("<8sIQ")
 _TABLE = struct.Struct("<QQ")
@@ -62,16 +64,20 @@ class Pickled(NamedTuple):
         head = _HEAD.pack(b"DAYFLYF1", len(self.buffers), len(self.data))
         return [head, *table, self.data, *rest]
 
+    def digests(self) -> tuple[bytes, ...]:
+        """Those of the buffers: equal ones have the same."""
+        return tuple(hashlib.blake2b(buffer.raw(), digest_size=20).digest() for buffer in self.buffers)
+
     def digest(self) -> bytes:
         """Two equal ones have the same."""
-        hash = hashlib.blake2b(self.data, digest_size=20)
-        for buffer in self.buffers:
-            hash.update(buffer.raw())
-        return hash.digest()
+        return hashlib.blake2b(b"".join([self.data, *self.digests()]), digest_size=20).digest()
 
 
 def function_file(
-    function: Optional[Callable[..., Any]], prefix: str = "", setup: Optional[Callable[[], Any]] = None
+    function: Optional[Callable[..., Any]],
+    prefix: str = "",
+    setup: Optional[Callable[[], Any]] = None,
+    shared: Optional[list[pickle.PickleBuffer]] = None,
 ) -> Pickled:
     """The callable of a job. Without `function` each call brings its own (see `call_with_function`)."""
     what = getattr(function, "__name__", None) or type(function).__name__
@@ -80,7 +86,7 @@ def function_file(
         for module in modules:
             cloudpickle.register_pickle_by_value(module)
         try:
-            return dumps(_Prepared(function, prefix, setup), what, out_of_band=True, root=(function, setup))
+            return dumps(_Prepared(function, prefix, setup, shared or []), what, _BUFFER_BYTES_MIN, root=(function, setup))
         finally:
             for module in modules:
                 cloudpickle.unregister_pickle_by_value(module)
@@ -100,9 +106,13 @@ def calls(many: list[tuple[Any, ...]]) -> bytes:
     return b"B" + dumps(many, "arguments").data
 
 
-def call_with_function(function: Pickled, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pickled:
+def large_buffers(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pickled:
+    """The arguments of a call, with their large buffers beside the pickle: such as many calls may have in common."""
+    return dumps((args, kwargs), "arguments", SHARED_BYTES_MIN, root=_shown(args, kwargs))
+
+
+def call_with_function(function: Pickled, arguments: Pickled) -> Pickled:
     """Body of a call that brings its function, which was pickled without buffers."""
-    arguments = dumps((args, kwargs), "arguments", root=_shown(args, kwargs))
     data = b"F" + pickle.dumps((function.data, arguments.data), PROTOCOL)
     return Pickled(data, [], function.modules | arguments.modules)
 
@@ -125,35 +135,36 @@ class _Prepared:
         return (_remote.prepare, self.arguments)
 
 
-def dumps(value: Any, what: str, out_of_band: bool = False, root: Any = None) -> Pickled:
-    """Pickles `value`. Raises `NotPicklable`, which names the object that is to blame and the path to it.
+def dumps(value: Any, what: str, beside: Optional[int] = None, root: Any = None) -> Pickled:
+    """Pickles `value`; buffers of `beside` bytes and more, if that is given, stay out of the pickle. Raises `NotPicklable`, which names the object that is to
+    blame and the path to it.
 
     Code of the script and of local modules goes by value. A local module that cannot (it holds a lock, say) goes by
     reference: in the caller's own environment a call finds it where it is.
     """
     try:
-        return _dump(value, out_of_band, local_by_value=True)
+        return _dump(value, beside, local_by_value=True)
     except Exception as error:
         first = error
     try:
-        return _dump(value, out_of_band, local_by_value=False)
+        return _dump(value, beside, local_by_value=False)
     except Exception:
-        message = explain.explain(value if root is None else root, what, lambda part: _dump(part, False, False), first)
+        message = explain.explain(value if root is None else root, what, lambda part: _dump(part, None, False), first)
         raise NotPicklable(message) from first
 
 
-def _dump(value: Any, out_of_band: bool, local_by_value: bool) -> Pickled:
+def _dump(value: Any, beside: Optional[int], local_by_value: bool) -> Pickled:
     file = io.BytesIO()
     buffers: list[pickle.PickleBuffer] = []
 
     def take(buffer: pickle.PickleBuffer) -> bool:
-        if memoryview(buffer).nbytes < _BUFFER_BYTES_MIN:
+        if beside is None or memoryview(buffer).nbytes < beside:
             return True
         buffers.append(buffer)
         return False
 
     with _registry:
-        pickler = _Pickler(file, PROTOCOL, take if out_of_band else None)
+        pickler = _Pickler(file, PROTOCOL, take if beside is not None else None)
         pickler.local_by_value = local_by_value
         try:
             pickler.dump(value)

@@ -74,6 +74,7 @@ class Run:
         self._lock = threading.Condition()
         self._pending: dict[int, Call] = {}
         self._sizes: dict[int, int] = {}
+        self._bytes = 0
         # Arguments in the store. A call that answers has removed its own.
         self._stored: dict[int, str] = {}
         self._running: set[int] = set()
@@ -149,7 +150,7 @@ class Run:
         self.sent_all.set()
 
     def _is_full(self) -> bool:
-        return len(self._pending) >= self._room or sum(self._sizes.values()) >= _ARGUMENT_BYTES_MAX
+        return len(self._pending) >= self._room or self._bytes >= _ARGUMENT_BYTES_MAX
 
     def _send_call(self, number: int, call: Call) -> bool:
         if all(future.done() for future in call.futures):
@@ -170,6 +171,7 @@ class Run:
             self._pending[number] = call
             if len(body) > _SMALL_BYTES:
                 self._sizes[number] = len(body)
+                self._bytes += len(body)
             self.counts["calls"] += len(call.futures)
             for future in call.futures:
                 future._stop = _Stopper(self, number)
@@ -247,7 +249,7 @@ class Run:
         number = header["n"]
         with self._lock:
             call = self._pending.pop(number, None)
-            self._sizes.pop(number, None)
+            self._bytes -= self._sizes.pop(number, 0)
             self._running.discard(number)
             self._lock.notify_all()
         if call is None:

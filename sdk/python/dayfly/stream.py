@@ -43,8 +43,6 @@ class Stream:
         self._socket.setblocking(False)
         self._receiver = receiver
         self._wake_in, self._wake_out = os.pipe()
-        os.set_blocking(self._wake_in, False)
-        os.set_blocking(self._wake_out, False)
         headers = {
             "content-type": "application/x-dayfly-job",
             "transfer-encoding": "chunked",
@@ -54,6 +52,7 @@ class Stream:
         self._waiting: collections.deque[Buffer] = collections.deque([endpoint.head("POST", path, headers)])
         self._waiting_bytes = 0
         self._closed = False
+        self._woken = False
         self._deadline: Optional[float] = None
         # After so many seconds without a byte from the other side it counts as gone.
         self.silence_s = float("inf")
@@ -72,19 +71,19 @@ class Stream:
                 return
             self._waiting.extend(data)
             self._waiting_bytes += size
-        self._wake()
+            self._wake()
 
     def finish(self) -> None:
         """No more frames will be sent."""
         with self._lock:
             self._waiting.append(frames.LAST_CHUNK)
-        self._wake()
+            self._wake()
 
     def close(self, within_s: float = 0.0) -> None:
         """Ends the connection, after `within_s` at the latest; before that, when the other side ends it."""
         with self._lock:
             self._deadline = min(self._deadline or float("inf"), time.monotonic() + within_s)
-        self._wake()
+            self._wake()
 
     def forget(self) -> None:
         """In the child of a fork, where the thread is not: lets go of the parent's connection."""
@@ -94,13 +93,12 @@ class Stream:
         self._socket.close()
         os.close(self._wake_in)
         os.close(self._wake_out)
-        self._wake_out = -1
 
     def _wake(self) -> None:
-        try:
+        """Tells the thread that there is something to do; once, until it looks. With the lock held."""
+        if not self._woken and not self._closed:
+            self._woken = True
             os.write(self._wake_out, b"\0")
-        except OSError:
-            pass  # The pipe is full, so the thread will wake up; or closed, and there is nothing to wake.
 
     # In the thread of the stream.
 
@@ -121,7 +119,6 @@ class Stream:
             self._socket.close()
             os.close(self._wake_in)
             os.close(self._wake_out)
-            self._wake_out = -1
         self._receiver.ended(response.status, bytes(answer), error)
 
     def _exchange(self, response: frames.ResponseReader, answer: bytearray) -> None:
@@ -143,7 +140,9 @@ class Stream:
             if ready.get(self._socket.fileno(), 0) & ~select.POLLOUT:
                 heard = time.monotonic()
             if self._wake_in in ready:
-                os.read(self._wake_in, 4096)
+                with self._lock:
+                    os.read(self._wake_in, 1)
+                    self._woken = False
             if pending is not None and broken is None:
                 try:
                     sent = self._socket.send(pending)

@@ -67,6 +67,22 @@ def test_a_heavy_function_has_a_job_that_loads_it_once(serve):
     assert all(len(frame.body) < 1000 for frame in found.jobs[0].received if frame.kind == "C")
 
 
+def test_large_arguments_that_calls_have_in_common_are_sent_once(serve):
+    numpy = pytest.importorskip("numpy")
+    found = serve()
+    array, other = numpy.zeros(200_000), numpy.ones(200_000)
+    with dayfly.Executor() as pool:
+        futures = [pool.submit(lambda a, n: float(a[n]), array, n) for n in range(5)]
+        array[4] = 7.0
+        # Not what it was: it is sent again.
+        futures += [pool.submit(lambda a, n: float(a[n]), array, 4), pool.submit(lambda a: float(a[0]), other)]
+        assert [future.result(10) for future in futures] == [0.0, 0.0, 0.0, 0.0, 0.0, 7.0, 1.0]
+    plain, sharing = sorted(found.jobs, key=lambda job: len(job.received[0].body))
+    sizes = [[len(frame.body) for frame in job.received if frame.kind == "C"] for job in (plain, sharing)]
+    assert len(sizes[0]) == 3 and min(sizes[0]) > 1_600_000
+    assert len(sizes[1]) == 4 and max(sizes[1]) < 5_000
+
+
 def test_calls_that_need_other_modules_get_another_job(serve):
     found = serve()
     with dayfly.Executor() as pool:

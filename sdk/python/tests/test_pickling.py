@@ -34,13 +34,13 @@ def test_a_function_goes_into_a_file_and_comes_out():
 def test_large_buffers_lie_beside_the_pickle_and_stay_writable():
     data = bytearray(b"x" * 200_000)
     buffer = pickle.PickleBuffer(data)
-    pickled = pickling.dumps([buffer, b"small"], "it", out_of_band=True)
+    pickled = pickling.dumps([buffer, b"small"], "it", 1000)
     assert len(pickled.data) < 1000 and len(pickled.buffers) == 1
-    small = pickling.dumps([pickle.PickleBuffer(bytearray(10))], "it", out_of_band=True)
+    small = pickling.dumps([pickle.PickleBuffer(bytearray(10))], "it", 1000)
     assert small.buffers == []
-    assert pickled.digest() == pickling.dumps([buffer, b"small"], "it", out_of_band=True).digest()
+    assert pickled.digest() == pickling.dumps([buffer, b"small"], "it", 1000).digest()
     data[5] = 0
-    assert pickled.digest() != pickling.dumps([pickle.PickleBuffer(b"x" * 200_000), b"small"], "it", True).digest()
+    assert pickled.digest() != pickling.dumps([pickle.PickleBuffer(b"x" * 200_000), b"small"], "it", 1000).digest()
 
 
 def test_arrays_are_not_copied():
