@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Objects,
-    rows::{BUCKETS, OBJECTS, after_all, from_json, object_key, to_json},
+    rows::{BUCKETS, OBJECTS, UPLOADS, after_all, from_json, object_key, to_json},
 };
 use bytes::Bytes;
 use dayfly_store::{Batch, Error as StoreError, Precondition};
@@ -90,6 +90,14 @@ impl Objects {
             let (from, to) = (object_key(&name, ""), after_all(&object_key(&name, "")));
             if !tables.scan(OBJECTS, &from, &to, 1, false).await?.is_empty() {
                 return Err(Error::BucketNotEmpty);
+            }
+            loop {
+                let uploads = tables.scan(UPLOADS, &from, &to, 1, false).await?;
+                let Some(upload) = uploads.first() else { break };
+                match this.abort_row(upload).await {
+                    Ok(()) | Err(Error::NoSuchUpload) => {}
+                    Err(error) => return Err(error),
+                }
             }
             Ok(tables.commit(Batch::new().delete(BUCKETS, Bytes::from(name))).await?)
         })

@@ -252,6 +252,15 @@ mod tests {
             let composite = Checksum::combine(algorithm, Kind::Composite, &parts).unwrap();
             assert!(composite.value.ends_with("-3"), "{composite:?}");
         }
+        let content: Vec<u8> =
+            (0..13 << 20).map(|index: u32| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let pieces = [&content[..6 << 20], &content[6 << 20..12 << 20], &content[12 << 20..]];
+        for algorithm in [Algorithm::Crc32, Algorithm::Crc32c, Algorithm::Crc64nvme] {
+            let sums = pieces.map(|piece| super::of(algorithm, piece));
+            let parts: Vec<_> = sums.iter().zip(pieces).map(|(sum, piece)| (sum, piece.len() as u64)).collect();
+            let whole = Checksum::combine(algorithm, Kind::FullObject, &parts);
+            assert_eq!(whole, Some(super::of(algorithm, &content)), "{algorithm:?}");
+        }
         let crc = of(Algorithm::Crc32, "1");
         assert_eq!(Checksum::combine(Algorithm::Crc32c, Kind::FullObject, &[(&crc, 1)]), None);
         assert_eq!(Checksum::combine(Algorithm::Crc32, Kind::FullObject, &[]), None);

@@ -9,16 +9,19 @@ mod buckets;
 pub mod checksum;
 mod collector;
 mod content;
+mod copy;
 mod list;
 mod objects;
 mod reader;
 mod rows;
+mod uploads;
 
 pub use buckets::{Bucket, valid_bucket_name};
 pub use content::{NewContent, Received};
 pub use list::{Listing, Page};
 pub use objects::{About, Condition, Object, PartInfo};
 pub use reader::Reader;
+pub use uploads::{ListedUpload, Part, PartReference, Upload};
 
 use dayfly_store::{Store, locks::Locks};
 use dayfly_types::Clock;

@@ -57,6 +57,11 @@ impl Reader {
         &self.manifest.parts
     }
 
+    /// Length of the whole content.
+    pub(crate) fn size(&self) -> u64 {
+        self.manifest.pieces.iter().map(|piece| piece.bytes).sum()
+    }
+
     /// From now on reads `length` bytes from `offset`, both within the content.
     pub fn seek(&mut self, offset: u64, length: u64) {
         if self.manifest.pieces.is_empty() {
@@ -81,7 +86,6 @@ impl Reader {
     }
 
     /// The content itself, when it is one row.
-    #[allow(dead_code)]
     pub(crate) fn small(&self) -> Option<&Bytes> {
         self.manifest.pieces.is_empty().then_some(&self.small)
     }

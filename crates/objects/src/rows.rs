@@ -20,9 +20,7 @@ use uuid::Uuid;
 pub(crate) const BUCKETS: &str = "s3_buckets";
 pub(crate) const OBJECTS: &str = "s3_objects";
 pub(crate) const CONTENTS: &str = "s3_contents";
-#[allow(dead_code)]
 pub(crate) const UPLOADS: &str = "s3_uploads";
-#[allow(dead_code)]
 pub(crate) const PARTS: &str = "s3_parts";
 pub(crate) const GARBAGE: &str = "s3_garbage";
 
@@ -82,12 +80,10 @@ pub(crate) fn after_all(prefix: &[u8]) -> Vec<u8> {
     [prefix, &[0xff]].concat()
 }
 
-#[allow(dead_code)]
 pub(crate) fn upload_key(bucket: &str, key: &str, id: Uuid) -> Vec<u8> {
     [bucket.as_bytes(), &[0], key.as_bytes(), &[0], id.as_bytes()].concat()
 }
 
-#[allow(dead_code)]
 pub(crate) fn part_key(upload: Uuid, number: u16) -> Vec<u8> {
     [&upload.as_bytes()[..], &number.to_be_bytes()].concat()
 }

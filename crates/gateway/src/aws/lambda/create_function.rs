@@ -2,7 +2,7 @@
 
 use super::{
     change::Change,
-    dto::{self, CodeRequest, FunctionRequest},
+    dto::{self, FunctionRequest},
     error::{invalid_parameter, of_json},
     validate::{self, Violations},
 };
@@ -12,7 +12,6 @@ use crate::{
     aws::{Error, Request, Response, response},
     front::offload,
 };
-use bytes::Bytes;
 use dayfly_types::{
     CodeReference, FunctionArn, FunctionConfiguration, FunctionReference, Runtime,
     function::{LastUpdate, LoggingConfig, State},
@@ -43,7 +42,7 @@ pub async fn create_function(gateway: &Gateway, request: Request) -> Result<Resp
             "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
         ));
     }
-    let zip = package(dto.code.take().unwrap_or_default())?;
+    let code = dto.code.take().unwrap_or_default();
     let architecture = validate::own_architecture(dto.architectures.take())?;
     let tags = dto.tags.take().unwrap_or_default();
     validate::tags(&tags, tags.len(), &options.limits)?;
@@ -53,6 +52,7 @@ pub async fn create_function(gateway: &Gateway, request: Request) -> Result<Resp
     function.tags = tags;
     function.architecture = architecture.unwrap_or(function.architecture);
     change.apply(&mut function);
+    let zip = code.package(gateway, &request).await?;
     let created = options.scheduler.functions().create(function, zip).await?;
     Ok(response::json(StatusCode::CREATED, &dto::configuration(&created, false)))
 }
@@ -79,19 +79,6 @@ fn arn(gateway: &Gateway, request: &Request, name: &str) -> Result<FunctionArn, 
         name: reference.name,
         qualifier: None,
     })
-}
-
-fn package(code: CodeRequest) -> Result<Bytes, Error> {
-    match code {
-        CodeRequest { zip_file: Some(zip), s3_bucket: None, image_uri: None, .. } => Ok(zip.0),
-        CodeRequest { image_uri: Some(_), .. } => {
-            Err(invalid_parameter("Dayfly does not support container images yet: give the package as ZipFile"))
-        }
-        CodeRequest { s3_bucket: Some(_), .. } | CodeRequest { s3_key: Some(_), .. } => {
-            Err(invalid_parameter("Dayfly does not support packages in S3 yet: give the package as ZipFile"))
-        }
-        CodeRequest { zip_file: None, .. } => Err(invalid_parameter("Please provide a source for function code.")),
-    }
 }
 
 /// A function before the request's fields are applied; AWS's defaults.

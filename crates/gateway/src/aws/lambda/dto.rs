@@ -45,13 +45,14 @@ pub struct FunctionRequest {
     pub capacity_provider_config: Option<Value>,
 }
 
-/// `Code` of CreateFunction.
+/// `Code` of CreateFunction: where the package is.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CodeRequest {
     pub zip_file: Option<ZipFile>,
     pub s3_bucket: Option<String>,
     pub s3_key: Option<String>,
+    pub s3_object_version: Option<String>,
     pub image_uri: Option<String>,
 }
 
@@ -73,6 +74,7 @@ pub struct UpdateCodeRequest {
     pub zip_file: Option<ZipFile>,
     pub s3_bucket: Option<String>,
     pub s3_key: Option<String>,
+    pub s3_object_version: Option<String>,
     pub image_uri: Option<String>,
     pub publish: Option<bool>,
     pub dry_run: Option<bool>,

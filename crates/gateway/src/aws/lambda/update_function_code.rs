@@ -2,8 +2,8 @@
 
 use super::{
     create_function::refuse_publish,
-    dto::{self, UpdateCodeRequest},
-    error::{invalid_parameter, of_json},
+    dto::{self, CodeRequest, UpdateCodeRequest},
+    error::of_json,
     latest_function,
     validate::{self, Violations},
 };
@@ -23,15 +23,12 @@ pub async fn update_function_code(gateway: &Gateway, request: Request, named: &s
     validate::architectures(dto.architectures.as_deref(), &mut violations);
     violations.finish()?;
     refuse_publish(dto.publish)?;
-    if dto.s3_bucket.is_some() || dto.s3_key.is_some() || dto.image_uri.is_some() {
-        return Err(invalid_parameter(
-            "Dayfly does not support packages in S3 or images yet: give the package as ZipFile",
-        ));
-    }
-    let zip = dto.zip_file.ok_or_else(|| invalid_parameter("Please provide a source for function code."))?.0;
     let architecture = validate::own_architecture(dto.architectures)?;
+    let UpdateCodeRequest { zip_file, s3_bucket, s3_key, s3_object_version, image_uri, revision_id, dry_run, .. } = dto;
+    let code = CodeRequest { zip_file, s3_bucket, s3_key, s3_object_version, image_uri };
+    let zip = code.package(gateway, &request).await?;
     let functions = gateway.options.scheduler.functions();
-    let dry_run = dto.dry_run.unwrap_or_default();
-    let updated = functions.update_code(&arn, dto.revision_id.as_deref(), zip, architecture, dry_run).await?;
+    let dry_run = dry_run.unwrap_or_default();
+    let updated = functions.update_code(&arn, revision_id.as_deref(), zip, architecture, dry_run).await?;
     Ok(response::json(StatusCode::OK, &dto::configuration(&updated, false)))
 }

@@ -145,7 +145,6 @@ pub fn quoted(etag: &str) -> String {
 }
 
 /// `COPY` or `REPLACE`; the first is the default.
-#[allow(dead_code)]
 pub fn replaces(headers: &HeaderMap, name: &str) -> Result<bool, Error> {
     match headers.get(name).map(|value| value.to_str().unwrap_or_default()) {
         None | Some("COPY") => Ok(false),

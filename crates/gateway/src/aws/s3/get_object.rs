@@ -195,7 +195,7 @@ pub async fn get_object_attributes(call: &Call<'_>) -> Result<Response, Error> {
     }
     if wants("ObjectParts") && object.parts > 0 {
         xml.element("ObjectParts", |xml| {
-            xml.text("TotalPartsCount", object.parts);
+            xml.text("PartsCount", object.parts);
             for part in reader.parts() {
                 xml.element("Part", |xml| {
                     xml.text("PartNumber", part.number).text("Size", part.size);

@@ -7,11 +7,13 @@ mod about;
 mod buckets;
 mod chunked;
 mod conditions;
+mod copy_object;
 mod delete;
 mod error;
 mod get_object;
 mod legacy;
 mod list;
+mod multipart;
 mod operations;
 mod payload;
 mod put_object;
@@ -39,6 +41,9 @@ use hyper::body::Incoming;
 use operations::{Asked, Level, asked};
 use payload::{Payload, Said, Signing};
 
+/// Makes a copy of a put.
+const COPY_SOURCE: &str = "x-amz-copy-source";
+
 /// An authenticated request to S3.
 pub struct Call<'a> {
     gateway: &'a Gateway,
@@ -53,9 +58,14 @@ pub struct Call<'a> {
     payload: Option<Payload>,
 }
 
-/// Whether an unsigned request, or one with an old signature, is for S3.
+/// Whether an unsigned request, or one with an old signature, is for S3. Paths of the other services begin with a version
+/// of their interface, or are `/jobs`.
 pub fn is_meant(parts: &Parts) -> bool {
-    host::named(parts).is_some() || legacy::is_presigned(parts)
+    let first = parts.uri.path().split('/').nth(1).unwrap_or_default();
+    let is_version =
+        first.len() == 10 && first.starts_with("20") && first.bytes().filter(|byte| *byte == b'-').count() == 2;
+    let of_others = first.is_empty() || first == "jobs" || is_version;
+    host::named(parts).is_some() || legacy::is_presigned(parts) || !of_others
 }
 
 /// Answers a request. `claim` is what it says of its signature; `owner` is set when it needs none.
@@ -119,7 +129,15 @@ async fn dispatch(call: &mut Call<'_>, level: Level) -> Result<Response, Error> 
                 "ListObjectsV2" => list::list_objects_v2(call).await,
                 "DeleteObjects" => delete::delete_objects(call).await,
                 "DeleteObject" => delete::delete_object(call).await,
+                "PutObject" if call.header(COPY_SOURCE).is_some() => copy_object::copy_object(call).await,
                 "PutObject" => put_object::put_object(call).await,
+                "CreateMultipartUpload" => multipart::create_multipart_upload(call).await,
+                "UploadPart" if call.header(COPY_SOURCE).is_some() => copy_object::upload_part_copy(call).await,
+                "UploadPart" => multipart::upload_part(call).await,
+                "CompleteMultipartUpload" => multipart::complete_multipart_upload(call).await,
+                "AbortMultipartUpload" => multipart::abort_multipart_upload(call).await,
+                "ListParts" => multipart::list_parts(call).await,
+                "ListMultipartUploads" => multipart::list_multipart_uploads(call).await,
                 "GetObject" | "HeadObject" => get_object::get_object(call).await,
                 "GetObjectAttributes" => get_object::get_object_attributes(call).await,
                 "GetObjectTagging" => tagging::get_object_tagging(call).await,

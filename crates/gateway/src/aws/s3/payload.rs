@@ -80,6 +80,12 @@ impl Payload {
         Self { body, decoder, said }
     }
 
+    /// The same body, of whose request the checksum is about something else.
+    pub fn without_checksum(mut self) -> Self {
+        self.said.checksum = None;
+        self
+    }
+
     /// The algorithm that the request has a checksum of.
     pub fn algorithm(&self) -> Option<Algorithm> {
         self.said.trailer.or(self.said.checksum.as_ref().map(|checksum| checksum.algorithm))
