@@ -206,17 +206,17 @@ mod tests {
 
     #[test]
     fn what_is_everybodys_or_the_servers_is_never_shown() {
-        let rules = Rules { home: Some("/home/me".into()), data_folder: Path::new("/home/me/work/.dayfly") };
+        let rules = Rules { home: Some("/home/me".into()), data_folder: Path::new("/home/me/project/.dayfly") };
         for never in
             ["/", "/home", "/home/me", "/proc/1", "/sys", "/dev/shm/x", "/run/user", "/var", "/etc/x", "/tmp", "/opt"]
         {
             assert!(!rules.allow(Path::new(never)), "{never}");
         }
-        for never in ["/home/me/work/.dayfly", "/home/me/work/.dayfly/cache/x"] {
+        for never in ["/home/me/project/.dayfly", "/home/me/project/.dayfly/cache/x"] {
             assert!(!rules.allow(Path::new(never)), "{never}");
         }
         for fine in
-            ["/home/me/work", "/home/me/.local/lib/python3.11/site-packages", "/tmp/x", "/opt/conda/lib", "/srv"]
+            ["/home/me/project", "/home/me/.local/lib/python3.11/site-packages", "/tmp/x", "/opt/conda/lib", "/srv"]
         {
             assert!(rules.allow(Path::new(fine)), "{fine}");
         }
@@ -224,13 +224,13 @@ mod tests {
 
     #[test]
     fn a_folder_is_shown_once_without_the_servers_data() {
-        let mut shown = shown(Path::new("/home/me/work/data"));
+        let mut shown = shown(Path::new("/home/me/project/data"));
         shown.folder(Path::new("/usr/lib/python3/dist-packages"));
         assert_eq!(shown.mounts, [Mount::Folder { path: "/usr/lib".into(), hide: vec![] }], "it is hidden no more");
-        shown.folder(Path::new("/home/me/work/src"));
-        shown.folder(Path::new("/home/me/work"));
-        shown.folder(Path::new("/home/me/work/src"));
-        let work = Mount::Folder { path: "/home/me/work".into(), hide: vec!["/home/me/work/data".into()] };
+        shown.folder(Path::new("/home/me/project/src"));
+        shown.folder(Path::new("/home/me/project"));
+        shown.folder(Path::new("/home/me/project/src"));
+        let work = Mount::Folder { path: "/home/me/project".into(), hide: vec!["/home/me/project/data".into()] };
         assert_eq!(shown.mounts[1..], [work]);
     }
 

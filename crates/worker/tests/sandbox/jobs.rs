@@ -302,7 +302,6 @@ fn own_environment_is_seen(fixture: &Fixture) {
         place.join("beside"),
         place.join("mapped/other"),
         fixture.folder.join("cache"),
-        "/proc/1/root/home".into(),
         "/home".into(),
         "/etc/shadow".into(),
         env!("CARGO_MANIFEST_DIR").into(),
