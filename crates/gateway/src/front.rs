@@ -171,7 +171,7 @@ fn service_on_socket(parts: &Parts) -> &str {
         (Some(service), _) => service,
         (None, Some(target)) if target.starts_with("Dayfly_") => "dayfly",
         (None, Some(_)) => "logs",
-        _ if path == "/jobs" || path.starts_with("/jobs/") => "dayfly",
+        _ if path == "/jobs" || path.starts_with("/jobs/") || path == "/environments" => "dayfly",
         _ if path == "/" => "sts",
         _ => "lambda",
     }

@@ -34,6 +34,8 @@ pub struct EnvironmentSource {
 pub enum Packages {
     /// Requirements by name (PEP 508 without addresses), in order, each once.
     Requirements(BTreeSet<String>),
+    /// Exactly these, by name and version, and nothing that they ask for: what is installed somewhere.
+    Pinned(BTreeSet<String>),
     /// The text of a `uv.lock`.
     UvLock(String),
 }
@@ -64,19 +66,39 @@ impl Packages {
     /// For anything but a name with extras, versions and a marker. Addresses, paths and options would let a request read
     /// files of the server or reach machines that it should not.
     pub fn of_requirements<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Self, RequirementError> {
-        let mut requirements = BTreeSet::new();
-        for line in lines {
-            let text = line.split(" #").next().unwrap_or_default().trim();
-            if text.is_empty() || text.starts_with('#') {
-                continue;
-            }
-            requirements.insert(requirement(text)?);
-            if requirements.len() > REQUIREMENTS_MAX {
-                return Err(RequirementError { requirement: "…".to_owned(), reason: "is one requirement too many" });
-            }
-        }
-        Ok(Self::Requirements(requirements))
+        requirements(lines).map(Self::Requirements)
     }
+
+    /// The same for `name==version`.
+    ///
+    /// # Errors
+    /// As `of_requirements`; a requirement without exactly one version.
+    pub fn of_pins<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Self, RequirementError> {
+        let pins = requirements(lines)?;
+        let is_pin = |pin: &str| {
+            let version = pin.split_once("==").map(|(_, version)| version).unwrap_or_default();
+            !version.is_empty() && !version.contains(['<', '>', '=', '~', '!', ',', '*', ';', '[', ' '])
+        };
+        match pins.iter().find(|pin| !is_pin(pin)) {
+            Some(bad) => Err(RequirementError { requirement: bad.clone(), reason: "is not name==version" }),
+            None => Ok(Self::Pinned(pins)),
+        }
+    }
+}
+
+fn requirements<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<BTreeSet<String>, RequirementError> {
+    let mut requirements = BTreeSet::new();
+    for line in lines {
+        let text = line.split(" #").next().unwrap_or_default().trim();
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        requirements.insert(requirement(text)?);
+        if requirements.len() > REQUIREMENTS_MAX {
+            return Err(RequirementError { requirement: "…".to_owned(), reason: "is one requirement too many" });
+        }
+    }
+    Ok(requirements)
 }
 
 /// One requirement in its normal form.
@@ -135,6 +157,10 @@ mod tests {
         assert_eq!(one.id(), two.id());
         assert_eq!(one.id().len(), 64);
         assert_ne!(one.id(), source(&["six"]).id());
+        assert_ne!(one.packages, Packages::of_pins(["six==1", "a==1.0+cu118"]).unwrap());
+        for bad in ["six", "six>=1", "six==1.*", "six==1,<2", "six[x]==1", "six==1;python_version>'3'"] {
+            assert!(Packages::of_pins([bad]).is_err(), "{bad} was taken");
+        }
         let other = EnvironmentSource { runtime: Runtime::Python { minor: 12 }, ..two.clone() };
         assert_ne!(two.id(), other.id());
         assert_ne!(two.id(), EnvironmentSource { modules: Some("0".repeat(64)), ..two.clone() }.id());

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, Iterable, Optional, Union
+
+if TYPE_CHECKING:
+    from .connection import Endpoint
+    from .lock import Lock
 
 
 class Environment:
@@ -33,8 +37,34 @@ class Environment:
         """One that the server has built before, by its id."""
         return cls({"kind": "built", "id": id})
 
-    def wire(self) -> dict[str, Any]:
-        """As a job names it."""
+    @classmethod
+    def current(cls) -> "Lock":
+        """What is installed here, by name and version, for a server elsewhere to build. The default there.
+
+        Local and editable projects, and imported modules of this program, go by content; cloudpickle goes along.
+        """
+        from . import lock
+
+        return lock.current()
+
+    @classmethod
+    def from_requirements(
+        cls, requirements: "Union[str, os.PathLike[str], Iterable[str]]", python: Optional[str] = None
+    ) -> "Lock":
+        """Packages by name, as in a `requirements.txt`, or the path of one. `python` is a version other than this one's."""
+        from . import lock
+
+        return lock.of_requirements(requirements, python)
+
+    @classmethod
+    def from_uv_lock(cls, path: "Union[str, os.PathLike[str]]", python: Optional[str] = None) -> "Lock":
+        """What a `uv.lock`, or the one in a folder, says."""
+        from . import lock
+
+        return lock.of_uv_lock(path, python)
+
+    def wire(self, endpoint: "Optional[Endpoint]" = None) -> dict[str, Any]:
+        """As a job names it. One that a server builds is built at `endpoint` if need be."""
         return self._wire
 
     def __repr__(self) -> str:

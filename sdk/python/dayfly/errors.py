@@ -40,6 +40,10 @@ class JobError(DayflyError):
         return (self.__class__, (self.args[0], self.type, self.status))
 
 
+class EnvironmentBuildError(JobError):
+    """A server cannot build an environment. `type` says why: `PackageNotFound`, `IncompatiblePython`, `NoWheel`, `DiskFull`, …"""
+
+
 class NotPicklable(DayflyError, pickle.PicklingError, TypeError):
     """A function or an argument cannot be sent. The message names the object and the path to it."""
 

@@ -88,7 +88,7 @@ def start(
     description["imports"] = pickling.imports(pickled.modules | modules)
     for left in reversed(range(_START_TRIES)):
         endpoint = connection.find(options.endpoint)
-        description["environment"] = _environment(options, endpoint).wire()
+        description["environment"] = _environment(options, endpoint).wire(endpoint)
         run = Run(endpoint, description, pickled.file(), feed)
         if callable(options.logs):
             run.on_log = options.logs
@@ -133,7 +133,8 @@ def _description(options: Options, name: str) -> dict[str, Any]:
 def _environment(options: Options, endpoint: Endpoint) -> Environment:
     if options.env is not None:
         return options.env
-    return Environment.local()
+    # A server elsewhere does not see this machine.
+    return Environment.local() if endpoint.path is not None else Environment.current()
 
 
 def name_of(function: Any) -> str:

@@ -52,6 +52,7 @@ pub struct BuildEnvironment {
     pub runtime: String,
     pub platform: Option<String>,
     pub requirements: Option<Vec<String>>,
+    pub pinned: Option<Vec<String>>,
     pub uv_lock: Option<String>,
     pub modules: Option<Modules>,
 }

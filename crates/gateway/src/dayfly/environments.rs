@@ -16,7 +16,7 @@ use dayfly_scheduler::{
     Environments,
     environments::{self, Built, platform},
 };
-use dayfly_types::{EnvironmentSource, Packages, Timestamp};
+use dayfly_types::{EnvironmentSource, Packages, Timestamp, environment::RequirementError};
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::Serialize;
 use serde_json::json;
@@ -83,11 +83,12 @@ fn read_source(body: &[u8]) -> Result<(EnvironmentSource, Option<Bytes>), Error>
         .map_err(|error| Error::bad_request("SerializationException", error.to_string()))?;
     let invalid = |text: String| Error::bad_request("InvalidEnvironment", text);
     let runtime = dto.runtime.parse().map_err(|text| Error::bad_request("IncompatiblePython", text))?;
-    let packages = match (dto.requirements, dto.uv_lock) {
-        (Some(_), Some(_)) => return Err(invalid("give requirements or uv_lock, not both".to_owned())),
-        (lines, None) => Packages::of_requirements(lines.iter().flatten().map(String::as_str))
-            .map_err(|error| invalid(error.to_string()))?,
-        (None, Some(lock)) => Packages::UvLock(lock),
+    let refuse = |error: RequirementError| invalid(error.to_string());
+    let packages = match (dto.requirements, dto.pinned, dto.uv_lock) {
+        (lines, None, None) => Packages::of_requirements(lines.iter().flatten().map(String::as_str)).map_err(refuse)?,
+        (None, Some(pins), None) => Packages::of_pins(pins.iter().map(String::as_str)).map_err(refuse)?,
+        (None, None, Some(lock)) => Packages::UvLock(lock),
+        _ => return Err(invalid("give one of requirements, pinned and uv_lock".to_owned())),
     };
     let (hash, zip) = match dto.modules {
         None => (None, None),

@@ -84,7 +84,7 @@ impl Build {
     async fn pin(&self, uv: &Uv, folder: &Path, deadline: Instant) -> Result<(), Error> {
         let python = self.interpreter.executable.as_os_str();
         let ended = match &self.source.packages {
-            Packages::Requirements(requirements) => {
+            Packages::Requirements(requirements) | Packages::Pinned(requirements) => {
                 let lines: String = requirements.iter().map(|requirement| format!("{requirement}\n")).collect();
                 fs::write(folder.join("requirements.in"), lines)?;
                 let mut arguments =
@@ -92,6 +92,9 @@ impl Build {
                 arguments.extend(words(&["--output-file", "pins.txt", "--python"]));
                 arguments.push(python);
                 arguments.extend(self.wheels_only());
+                if matches!(self.source.packages, Packages::Pinned(_)) {
+                    arguments.push(OsStr::new("--no-deps"));
+                }
                 arguments.push(OsStr::new("requirements.in"));
                 uv.run(folder, &arguments, deadline, &mut |_| {}).await?
             }

@@ -247,7 +247,7 @@ impl Builder {
         if built.modules.is_some() {
             return Err(invalid("the environment has modules of its own, which no list of packages can name"));
         }
-        let packages = Packages::of_requirements(built.packages.iter().map(String::as_str));
+        let packages = Packages::of_pins(built.packages.iter().map(String::as_str));
         let packages = packages.map_err(|error| Error::Invalid(error.to_string()))?;
         let source =
             EnvironmentSource { runtime: built.runtime, platform: built.platform.clone(), packages, modules: None };

@@ -23,6 +23,14 @@ pub enum Error {
     /// No such environment was built here.
     #[error("there is no environment {0:?} on this server")]
     NotBuilt(String),
+    /// It was built for another Python.
+    #[error("the environment is for {built}, and the job is for {wanted}")]
+    OtherPython {
+        /// The environment's.
+        built: Runtime,
+        /// The job's.
+        wanted: Runtime,
+    },
     /// The executable cannot run the function.
     #[error("{executable} cannot run this job: {reason}")]
     Executable {
@@ -96,8 +104,11 @@ impl Environments {
         match environment {
             Environment::Bare => Ok(Seen { interpreter: servers()?, packages: None, lease: None, own: None }),
             Environment::Built { id } => {
-                let lease = self.builder.lease(id);
-                let lease = lease.ok_or_else(|| Error::NotBuilt(id.chars().take(100).collect()))?;
+                let found = self.builder.lease(id).zip(self.builder.get(id));
+                let (lease, (built, _)) = found.ok_or_else(|| Error::NotBuilt(id.chars().take(100).collect()))?;
+                if built.runtime != runtime {
+                    return Err(Error::OtherPython { built: built.runtime, wanted: runtime });
+                }
                 let Runtime::Python { minor } = runtime;
                 let target = PathBuf::from(format!("/opt/python/lib/python3.{minor}/site-packages"));
                 let packages = Some(BindMount { source: lease.packages(), target, hide: Vec::new() });
