@@ -6,6 +6,7 @@
 """
 
 from . import joblib_hook
+from ._pieces import Piece, write
 from .answers import Future
 from .api import (
     ALL_COMPLETED,
@@ -22,6 +23,7 @@ from .api import (
     wait,
 )
 from .attach import attach
+from .data import read
 from .environment import Environment
 from .errors import (
     CallDied,
@@ -68,6 +70,7 @@ __all__ = [
     "NotPicklable",
     "Options",
     "OutOfMemory",
+    "Piece",
     "Pool",
     "Refused",
     "RemoteError",
@@ -81,9 +84,11 @@ __all__ = [
     "get_result",
     "map",
     "map_reduce",
+    "read",
     "starmap",
     "submit",
     "wait",
+    "write",
 ]
 
 joblib_hook.install()

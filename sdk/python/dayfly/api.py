@@ -8,6 +8,7 @@ import os
 import threading
 from typing import Any, Callable, Generic, Iterable, Iterator, Optional, TypeVar, Union, overload
 
+from . import mapreduce
 from .answers import Future
 from .environment import Environment
 from .executor import Executor, total_of
@@ -85,6 +86,7 @@ def starmap(
     return run_map(function, tuples, total, settings, chunksize, ordered, return_exceptions)
 
 
+@overload
 def map_reduce(
     f: Callable[..., T],
     data: Iterable[Any],
@@ -94,14 +96,61 @@ def map_reduce(
     chunksize: Union[int, str] = 1,
     retries: Optional[int] = None,
     **options: Any,
-) -> R:
+) -> R: ...
+
+
+@overload
+def map_reduce(
+    f: Callable[..., Any],
+    data: Iterable[Any],
+    g: Callable[[list[Any]], R],
+    /,
+    *,
+    reducers: int,
+    key: Optional[Callable[[Any], Any]] = None,
+    combine: Optional[Callable[[list[Any]], Any]] = None,
+    chunksize: Union[int, str] = 1,
+    retries: Optional[int] = None,
+    **options: Any,
+) -> dict[Any, R]: ...
+
+
+def map_reduce(
+    f: Callable[..., Any],
+    data: Iterable[Any],
+    g: Callable[[list[Any]], Any],
+    /,
+    *,
+    reducers: Optional[int] = None,
+    key: Optional[Callable[[Any], Any]] = None,
+    combine: Optional[Callable[[list[Any]], Any]] = None,
+    chunksize: Union[int, str] = 1,
+    retries: Optional[int] = None,
+    **options: Any,
+) -> Any:
     """`g` over the list of the results of `f` over `data`. Each call of `f`, and that of `g`, has an instance of its own.
 
     The order of the list is that of `data`. Raises what a call raises.
+
+    With `reducers`, by key: `f` gives pairs of key and value (a dictionary, or any iterable of them), and the result is a
+    dictionary of each key with `g` over the list of its values, made by so many calls. With `key`, a function of a record,
+    `f` gives records. `combine(values)` gives one value that stands for several, where `f` runs and any number of times: for
+    sums it is `sum`. Keys are text, bytes, numbers, dates, enums, UUIDs, None, and tuples of these.
+
+    >>> dayfly.map_reduce(lambda line: ((word, 1) for word in line.split()), ["a b", "a"], sum, reducers=2, combine=sum)
+    {'a': 2, 'b': 1}
     """
+    function, own = _unwrap(f)
+    reducer, reduce_own = _unwrap(g)
+    own = own.but(retries=retries, **options)
+    reduce_own = reduce_own.but(retries=retries, **options)
+    if reducers is not None:
+        plain = None if combine is None else _unwrap(combine)[0]
+        return mapreduce.by_key(function, data, reducer, own, reduce_own, reducers, key, plain, chunksize)
+    if key is not None or combine is not None:
+        raise TypeError("key and combine need reducers: how many calls share the keys")
     results = list(map(f, data, chunksize=chunksize, retries=retries, **options))
-    reducer, own = _unwrap(g)
-    job: Job[R] = run_map(reducer, iter([(results,)]), 1, own.but(retries=retries, **options))
+    job: Job[Any] = run_map(reducer, iter([(results,)]), 1, reduce_own)
     return next(job)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Optional
 from urllib.parse import urlsplit
 
 from . import _sigv4, embedded
-from ._s3 import Store
+from ._s3 import BUCKET, Store
 from .errors import NoServer
 
 SERVICE = "dayfly"
@@ -51,14 +51,14 @@ class Endpoint(NamedTuple):
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
-    def store(self) -> Store:
-        """The object store of this server."""
+    def store(self, bucket: str = BUCKET) -> Store:
+        """A bucket in the object store of this server."""
         url, keys = self.url, self.keys
         if self.path is not None:
             url, keys = _of_folder(os.path.dirname(self.path))
         if keys is None:
             raise NoServer(f"there are no keys for the object store at {url}")
-        return Store(url, keys)
+        return Store(url, keys, bucket)
 
 
 def find(endpoint: Optional[str] = None) -> Endpoint:

@@ -20,7 +20,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 import cloudpickle
 
-from . import _remote, _s3, _sigv4, explain
+from . import _pieces, _remote, _s3, _shuffle, _sigv4, explain
 from .errors import NotPicklable
 from .frames import Buffer
 
@@ -33,6 +33,8 @@ SHARED_BYTES_MIN = 1 << 20
 _IMPORTS_MAX = 256
 _HEAD = struct.Struct("<8sIQ")
 _TABLE = struct.Struct("<QQ")
+# What calls need of this package. It goes by value: no environment has to have the package.
+_TRAVELLING = (_pieces, _remote, _s3, _shuffle, _sigv4)
 # cloudpickle's list of modules by value belongs to the whole process.
 _registry = threading.RLock()
 _kinds: dict[str, str] = {}
@@ -81,15 +83,8 @@ def function_file(
 ) -> Pickled:
     """The callable of a job. Without `function` each call brings its own (see `call_with_function`)."""
     what = getattr(function, "__name__", None) or type(function).__name__
-    modules = [_remote, _s3, _sigv4]
-    with _registry:
-        for module in modules:
-            cloudpickle.register_pickle_by_value(module)
-        try:
-            return dumps(_Prepared(function, prefix, setup, shared or []), what, _BUFFER_BYTES_MIN, root=(function, setup))
-        finally:
-            for module in modules:
-                cloudpickle.unregister_pickle_by_value(module)
+    parts = _Prepared(function, prefix, setup, shared or [])
+    return dumps(parts, what, _BUFFER_BYTES_MIN, root=(function, setup))
 
 
 def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
@@ -167,6 +162,9 @@ def _dump(value: Any, beside: Optional[int], local_by_value: bool) -> Pickled:
         pickler = _Pickler(file, PROTOCOL, take if beside is not None else None)
         pickler.local_by_value = local_by_value
         try:
+            for module in _TRAVELLING:
+                cloudpickle.register_pickle_by_value(module)
+                pickler.registered.append(module)
             pickler.dump(value)
         finally:
             for module in pickler.registered:

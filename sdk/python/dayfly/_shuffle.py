@@ -1,0 +1,120 @@
+"""The two sides of `map_reduce` by key, as they run in calls: a call of the map side stores what it has for each reducer
+as one object, a call of the reduce side reads its part of each.
+
+It travels by value (see `pickling`); it uses the standard library, `_remote` and `_s3`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import hashlib
+import numbers
+import pickle
+import uuid
+from typing import Any, Callable, Iterable, Iterator, Optional
+
+from . import _remote, _s3
+
+# So many values of a key are combined as they come, so that a frequent key takes no memory.
+_COMBINE_AT = 256
+
+Combine = Optional[Callable[[list[Any]], Any]]
+Section = tuple[str, int, int]
+
+
+def spread(
+    f: Callable[..., Any], key: Optional[Callable[[Any], Any]], combine: Combine, reducers: int, prefix: str, *args: Any
+) -> tuple[str, list[int]]:
+    """A call of the map side: the key of the object that holds its pairs, and where the part of each reducer ends.
+
+    Each attempt has an object of its own: one that died half-way leaves nothing that is read.
+    """
+    groups: dict[Any, list[Any]] = {}
+    for name, value in _pairs(f(*args), key):
+        _add(groups, name, (value,), combine)
+    parts: list[list[Any]] = [[] for _ in range(reducers)]
+    for name, values in groups.items():
+        parts[stable_hash(name) % reducers].append((name, _combined(values, combine)))
+    data, ends = bytearray(), []
+    for part in parts:
+        if part:
+            data += _remote.dumps(part)
+        ends.append(len(data))
+    stored = prefix + str(uuid.uuid4())
+    if data:
+        _s3.Store.of_call().put(stored, data)
+    return stored, ends
+
+
+def gather(g: Callable[[list[Any]], Any], combine: Combine, sections: list[Section]) -> list[tuple[Any, Any]]:
+    """A call of the reduce side: each of its keys with `g` of the key's values, which have the order of the data."""
+    store = _s3.Store.of_call()
+    groups: dict[Any, list[Any]] = {}
+    for stored, start, end in sections:
+        for name, values in pickle.loads(store.get(stored, start, end)):
+            _add(groups, name, values, combine)
+    return [(name, g(_combined(values, combine))) for name, values in groups.items()]
+
+
+def stable_hash(key: Any) -> int:
+    """The same in every process, and for keys that are equal. Raises `TypeError` for a key that is not plain data."""
+    return int.from_bytes(hashlib.blake2b(_canonical(key), digest_size=8).digest(), "big")
+
+
+def _canonical(key: Any) -> bytes:
+    if isinstance(key, str):
+        return b"s" + key.encode("utf-8", "surrogatepass")
+    if isinstance(key, bytes):
+        return b"b" + bytes(key)
+    if key is None:
+        return b"n"
+    if isinstance(key, numbers.Number):
+        if key != key:
+            raise TypeError("NaN is no key: it is not equal to itself")
+        # Python's own hash of a number is the same everywhere, and for 1, 1.0 and True.
+        return b"d%d" % hash(key)
+    if isinstance(key, tuple):
+        parts = [_canonical(part) for part in key]
+        return b"t" + b"".join(b"%d:%s" % (len(part), part) for part in parts)
+    if isinstance(key, datetime.datetime):
+        if key.tzinfo is not None:
+            key = key.astimezone(datetime.timezone.utc)
+        return b"m" + key.isoformat().encode()
+    if isinstance(key, datetime.date):
+        return b"y" + key.isoformat().encode()
+    if isinstance(key, enum.Enum):
+        return b"e" + key.name.encode()
+    if isinstance(key, uuid.UUID):
+        return b"u" + key.bytes
+    raise TypeError(
+        "a key is text, bytes, a number, a date, an enum, a UUID, None, or a tuple of these, not %s" % type(key).__name__
+    )
+
+
+def _pairs(found: Any, key: Optional[Callable[[Any], Any]]) -> Iterator[tuple[Any, Any]]:
+    if key is not None:
+        for record in _iterable(found, "records"):
+            yield key(record), record
+        return
+    for pair in _iterable(found.items() if isinstance(found, dict) else found, "pairs of key and value"):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError("the function gave %.100r, not a pair of key and value" % (pair,))
+        yield pair[0], pair[1]
+
+
+def _iterable(found: Any, what: str) -> Iterable[Any]:
+    if not hasattr(found, "__iter__"):
+        raise TypeError("the function gave %s, not an iterable of %s" % (type(found).__name__, what))
+    return found  # type: ignore[no-any-return]
+
+
+def _add(groups: dict[Any, list[Any]], key: Any, values: Iterable[Any], combine: Combine) -> None:
+    known = groups.setdefault(key, [])
+    known.extend(values)
+    if combine is not None and len(known) >= _COMBINE_AT:
+        known[:] = [combine(known)]
+
+
+def _combined(values: list[Any], combine: Combine) -> list[Any]:
+    return values if combine is None or len(values) == 1 else [combine(values)]
