@@ -12,6 +12,8 @@ from urllib.parse import quote, unquote_plus, urlsplit
 from . import _sigv4
 
 BUCKET = "dayfly-jobs"
+# Keys of a page of a list: the most that S3 gives.
+PAGE_KEYS = 1000
 _TIMEOUT_S = 60.0
 
 
@@ -83,7 +85,7 @@ class Store:
         """Objects whose keys begin with `prefix`, in the order of their keys."""
         import xml.etree.ElementTree as ElementTree
 
-        query = {"list-type": "2", "prefix": prefix, "encoding-type": "url"}
+        query = {"list-type": "2", "prefix": prefix, "encoding-type": "url", "max-keys": str(PAGE_KEYS)}
         while True:
             page = ElementTree.fromstring(self._request("GET", None, None, query=query))
             space = page.tag.partition("}")[0] + "}" if page.tag.startswith("{") else ""

@@ -78,15 +78,14 @@ def _canonical(key: Any) -> bytes:
         parts = [_canonical(part) for part in key]
         return b"t" + b"".join(b"%d:%s" % (len(part), part) for part in parts)
     if isinstance(key, datetime.datetime):
-        if key.tzinfo is not None:
-            key = key.astimezone(datetime.timezone.utc)
-        return b"m" + key.isoformat().encode()
+        moment: datetime.datetime = key if key.tzinfo is None else key.astimezone(datetime.timezone.utc)
+        return b"m" + moment.isoformat().encode()
     if isinstance(key, datetime.date):
-        return b"y" + key.isoformat().encode()
+        return b"y" + str(key).encode()
     if isinstance(key, enum.Enum):
-        return b"e" + key.name.encode()
+        return b"e" + str(key.name).encode()
     if isinstance(key, uuid.UUID):
-        return b"u" + key.bytes
+        return b"u" + bytes(key.bytes)
     raise TypeError(
         "a key is text, bytes, a number, a date, an enum, a UUID, None, or a tuple of these, not %s" % type(key).__name__
     )
