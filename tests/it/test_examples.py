@@ -40,8 +40,8 @@ def test_gridsearch_finds_the_same_three_ways(server, tmp_path):
     said = run(server, tmp_path, "gridsearch", "--quick")
     assert said.count("identical") == 4 and "DIFFERENT" not in said and "All ways agree" in said
     assert (tmp_path / "gridsearch.png").read_bytes().startswith(PNG)
-    jobs = server.cli("jobs").stdout
-    assert "fit" in jobs and "joblib" in jobs
+    bill = server.cli("bill").stdout
+    assert "job-fit" in bill and "joblib" in bill, bill
 
 
 def test_gridsearch_notices_a_score_that_differs(monkeypatch, capsys):

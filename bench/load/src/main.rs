@@ -4,8 +4,12 @@
 //! each connection one at a time, and reads whole answers. It opens a connection anew when the server has closed it
 //! (that time counts, as a client would feel it), and only if it had to.
 //! `load fsync FOLDER BYTES THREADS SECONDS` appends events to a file there, one fdatasync for each.
+//! `load objects ADDRESS LIST_FILE PUT|GET BYTES CONNECTIONS` requests each target of the list once.
+//! `load files FOLDER PUT|GET BYTES THREADS COUNT` writes or reads as many files.
 //!
 //! Prints one line of JSON. Times are microseconds.
+
+mod objects;
 
 use std::{
     fmt::Display,
@@ -25,8 +29,8 @@ use std::{
 
 /// An answer that takes longer is an error.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Longest answer.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Longest head of an answer, and what is read at a time.
+const BUFFER_BYTES: usize = 64 << 10;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -36,7 +40,11 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["http", address, request, connections, until, rest @ ..] => http(address, request, connections, until, rest),
         ["fsync", folder, bytes, threads, seconds] => fsync(folder, bytes, threads, seconds),
-        _ => Err("usage: load http ADDRESS FILE CONNECTIONS (SECONDS | COUNTx) [STATUS] | load fsync FOLDER BYTES THREADS SECONDS".into()),
+        ["objects", address, list, verb, bytes, connections] => {
+            objects::objects(address, list, verb, bytes, connections)
+        }
+        ["files", folder, verb, bytes, threads, count] => objects::files(folder, verb, bytes, threads, count),
+        _ => Err("usage: see the head of main.rs".into()),
     };
     match done {
         Ok(total) => {
@@ -154,7 +162,7 @@ fn http(address: &str, request: &str, connections: &str, until: &str, status: &[
     let status: u16 = status.first().map_or(Ok(200), |text| text.parse())?;
     Ok(together(connections.parse()?, |barrier| {
         let mut total = Total::default();
-        let mut client = Client { address, stream: None, buffer: vec![0; ANSWER_BYTES_MAX] };
+        let mut client = Client::new(address);
         // The first connection is made ahead, as a client's pool has it.
         if let Err(error) = client.connect() {
             total.first_error = Some(error.to_string());
@@ -163,12 +171,12 @@ fn http(address: &str, request: &str, connections: &str, until: &str, status: &[
         let started = Instant::now();
         while until.one_more(started) {
             let one = Instant::now();
-            match client.call(&request, status) {
-                Ok(()) => total.latencies.push(one.elapsed()),
+            match client.call(&[&request], status) {
+                Ok(_) => total.latencies.push(one.elapsed()),
                 Err(error) => {
                     total.errors += 1;
                     total.first_error.get_or_insert(error.to_string());
-                    client.stream = None;
+                    client.close();
                     // A server that refuses everything is not to be hammered.
                     thread::sleep(Duration::from_millis(10));
                 }
@@ -185,6 +193,10 @@ struct Client {
 }
 
 impl Client {
+    fn new(address: SocketAddr) -> Self {
+        Self { address, stream: None, buffer: vec![0; BUFFER_BYTES] }
+    }
+
     fn connect(&mut self) -> io::Result<()> {
         let stream = TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
@@ -194,37 +206,48 @@ impl Client {
         Ok(())
     }
 
-    /// Sends one request and reads its whole answer.
-    fn call(&mut self, request: &[u8], status: u16) -> Result<()> {
+    fn close(&mut self) {
+        self.stream = None;
+    }
+
+    /// Sends one request, given in parts, and reads its whole answer; returns the length of the answer's body.
+    fn call(&mut self, request: &[&[u8]], status: u16) -> Result<usize> {
         if self.stream.is_none() {
             self.connect()?;
         }
         let Some(stream) = &mut self.stream else { return Err("no connection".into()) };
-        stream.write_all(request)?;
+        for part in request {
+            stream.write_all(part)?;
+        }
         let mut have = 0;
-        let (head, body, close) = loop {
-            let head_end = self.buffer[..have].windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
-            if let Some(head_end) = head_end {
-                let head = std::str::from_utf8(&self.buffer[..head_end])?;
-                let length: usize = header(head, "content-length").ok_or("an answer without a length")?.parse()?;
-                if have >= head_end + length {
-                    let close = header(head, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-                    break (head, &self.buffer[head_end..head_end + length], close);
-                }
-            }
+        let head_end = loop {
             match stream.read(&mut self.buffer[have..])? {
                 0 => return Err(format!("the answer ended after {have} bytes").into()),
                 more => have += more,
             }
+            if let Some(at) = self.buffer[..have].windows(4).position(|four| four == b"\r\n\r\n") {
+                break at + 4;
+            }
         };
-        if close {
-            self.stream = None;
-        }
+        let head = std::str::from_utf8(&self.buffer[..head_end])?;
+        let length: usize = header(head, "content-length").ok_or("an answer without a length")?.parse()?;
+        let close = header(head, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         let got: u16 = head.get(9..12).ok_or("an answer without a status")?.parse()?;
         if got != status || header(head, "x-amz-function-error").is_some() {
-            return Err(format!("status {got}: {}", String::from_utf8_lossy(&body[..body.len().min(300)])).into());
+            let body = &self.buffer[head_end..have.min(head_end + 300)];
+            return Err(format!("status {got}: {}", String::from_utf8_lossy(body)).into());
         }
-        Ok(())
+        let mut left = (head_end + length).checked_sub(have).ok_or("more than an answer")?;
+        while left > 0 {
+            match stream.read(&mut self.buffer)? {
+                0 => return Err(format!("the answer ended {left} bytes early").into()),
+                more => left = left.checked_sub(more).ok_or("more than an answer")?,
+            }
+        }
+        if close {
+            self.close();
+        }
+        Ok(length)
     }
 }
 
