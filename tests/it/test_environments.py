@@ -6,8 +6,7 @@ import hashlib
 import http.client
 import io
 import json
-import os
-import pathlib
+import shutil
 import time
 import urllib.parse
 import zipfile
@@ -16,6 +15,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 
 from harness import RUNTIME, Server, wait_until
 
@@ -183,3 +183,74 @@ def test_old_environments_may_be_limited_in_size(folder):
     with Server(folder, config="[environments]\nbytes_max = 1000\n") as server:
         _, answer = build(server, requirements=SIX)
         assert answer["error"]["type"] == "EnvironmentTooLarge", answer
+
+
+def test_a_layer_is_built_used_and_removed_from_the_command_line(server, tmp_path):
+    (tmp_path / "requirements.txt").write_text("six==1.17.0\ntomli==2.0.1\n")
+    built = server.cli("layer", "build", "-r", tmp_path / "requirements.txt", "--name", "science", "--runtime", RUNTIME)
+    arn = built.stdout.strip()
+    assert arn == "arn:aws:lambda:us-east-1:000000000000:layer:science:1"
+    assert "2 packages" in built.stderr
+    source = """
+        import six, tomli
+
+        def handler(event, context):
+            return [six.__version__, six.__file__, tomli.loads("x = 1")]
+    """
+    made = server.create("layered", source, Layers=[arn])
+    assert made["Layers"][0]["Arn"] == arn
+    place = f"/opt/python/lib/{RUNTIME}/site-packages/six.py"
+    assert server.invoke("layered")[1] == ["1.17.0", place, {"x": 1}]
+    again = json.loads(
+        server.cli("layer", "build", "tomli==2.0.1", "six==1.17.0", "--name", "science", "--runtime", RUNTIME, "--json").stdout
+    )
+    assert again["layer"]["Version"] == 2
+    content = server.client().get_layer_version(LayerName="science", VersionNumber=2)["Content"]
+    assert content["CodeSize"] == again["environment"]["bytes"] and "Location" not in content
+
+    listed = json.loads(server.cli("layer", "ls", "--json").stdout)
+    assert [layer["LatestMatchingVersion"]["Version"] for layer in listed if layer["LayerName"] == "science"] == [2]
+    assert "science" in server.cli("layer", "ls").stdout
+    id = again["environment"]["id"]
+    assert id[:12] in server.cli("environments").stdout
+    assert "tomli==2.0.1" in server.cli("environments", "show", id[:12]).stdout
+    assert server.cli("layer", "rm", "science:1").stdout == "deleted science:1\n"
+    for one in json.loads(server.cli("environments", "--json").stdout):
+        assert server.cli("environments", "rm", one["id"]).returncode == 0
+    assert server.cli("environments", "show", id, check=False).returncode == 1
+    # Neither the layer version nor the environment is there any more: the function has what it needs.
+    server.client().update_function_configuration(FunctionName="layered", MemorySize=256)
+    server.client().get_waiter("function_updated_v2").wait(FunctionName="layered", WaiterConfig={"Delay": 0.1})
+    assert server.invoke("layered")[1][0] == "1.17.0"
+    # The second version is still there, and is built anew, with the same versions, for who needs it.
+    server.create("later", source, Layers=[content_arn(2)], MemorySize=128)
+    assert server.invoke("later")[1][0] == "1.17.0"
+
+    refused = server.cli("layer", "build", "dayfly-has-no-such-package", "--name", "x", check=False)
+    assert refused.returncode == 1 and "PackageNotFound" in refused.stderr
+    assert server.cli("layer", "build", "--name", "x", check=False).returncode == 2
+
+
+def content_arn(version):
+    return f"arn:aws:lambda:us-east-1:000000000000:layer:science:{version}"
+
+
+def test_functions_come_through_a_restart_without_the_cache(folder):
+    source = "import six\ndef handler(event, context):\n    return six.__version__\n"
+    with Server(folder) as server:
+        arn = server.cli("layer", "build", "six==1.16.0", "--name", "six", "--runtime", RUNTIME).stdout.strip()
+        zipped = server.client().publish_layer_version(
+            LayerName="zipped", Content={"ZipFile": zip_of(**{"python/of_zip.py": "x = 1\n"})}
+        )
+        server.create("f", source, Layers=[arn, zipped["LayerVersionArn"]])
+        assert server.invoke("f")[1] == "1.16.0"
+    shutil.rmtree(folder / "cache")
+    with Server(folder) as server:
+
+        def answer():
+            try:
+                return server.invoke("f")[1]
+            except ClientError:
+                return None  # What takes longer than a request waits goes on.
+
+        assert wait_until(answer, what="the function") == "1.16.0"

@@ -1,5 +1,9 @@
 //! The command line: verbs, options and their help. Parsed by `main`; holds no behaviour.
 
+mod environments;
+
+pub use environments::{Environments, EnvironmentsWhat, Layer, LayerBuild, LayerWhat};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -37,6 +41,10 @@ pub enum Verb {
     Ls(Ls),
     /// Delete functions
     Rm(Rm),
+    /// List, show and remove environments of packages
+    Environments(Environments),
+    /// Build, list and delete layers
+    Layer(Layer),
     /// Show what calls used and what they cost
     Bill(Bill),
     /// Tell what this machine gives, what it lacks, and what that means
@@ -51,10 +59,10 @@ pub enum Verb {
 #[derive(Debug, Args)]
 pub struct Target {
     /// Data folder of the server. Without it: AWS_ENDPOINT_URL and the AWS_* keys when set, else the default folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     pub data: Option<PathBuf>,
     /// Region of the functions
-    #[arg(long, value_name = "REGION")]
+    #[arg(long, value_name = "REGION", global = true)]
     pub region: Option<String>,
 }
 

@@ -6,11 +6,14 @@ mod sign;
 use crate::{cli::Target, folder};
 use bytes::Bytes;
 use dayfly_types::{Timestamp, credentials::Credentials};
+use http::response::Parts;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::time::Duration;
 use thiserror::Error;
+use tokio::task::JoinHandle;
 
 /// Talks to one server as one user.
 #[derive(Debug, Clone)]
@@ -94,6 +97,9 @@ pub enum Error {
 
 // The longest function timeout, its init and time in a queue, so that the server's own error comes first.
 const INVOKE_TIMEOUT: Duration = Duration::from_secs(900 + 120);
+// The longest build of an environment, and its time in a queue.
+const LINES_TIMEOUT: Duration = Duration::from_secs(3600);
+const LINE_BYTES_MAX: usize = 16 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 // A 6 MiB payload can grow sixfold when it travels escaped in JSON; a page of log events is smaller.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -174,8 +180,44 @@ impl Client {
         self.target("dayfly", &format!("Dayfly_20261101.{operation}"), body).await
     }
 
+    /// Sends a request whose answer is a JSON object a line, and gives each to `take` as it comes.
+    pub async fn lines(&self, request: Request<'_>, take: &mut (dyn FnMut(Value) + Send)) -> Result<(), Error> {
+        let follow = async {
+            let (parts, mut body, _connection) = self.open(request).await?;
+            if !parts.status.is_success() {
+                return Err(refusal(&self.whole(parts, body).await?));
+            }
+            let mut text = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| self.failed(error.to_string()))?;
+                text.extend_from_slice(frame.data_ref().map(Bytes::as_ref).unwrap_or_default());
+                while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = text.drain(..=end).collect();
+                    take(parse(&line)?);
+                }
+                if text.len() > LINE_BYTES_MAX {
+                    return Err(Error::Answer("a line without an end".to_owned()));
+                }
+            }
+            Ok(())
+        };
+        let followed = tokio::time::timeout(LINES_TIMEOUT, follow).await;
+        followed.map_err(|_| Error::Timeout(self.authority.clone()))?
+    }
+
     async fn exchange(&self, request: Request<'_>) -> Result<Response, Error> {
-        let failed = |message: String| Error::Connection { authority: self.authority.clone(), message };
+        let (parts, body, _connection) = self.open(request).await?;
+        let response = self.whole(parts, body).await?;
+        if response.status < 300 { Ok(response) } else { Err(refusal(&response)) }
+    }
+
+    fn failed(&self, message: String) -> Error {
+        Error::Connection { authority: self.authority.clone(), message }
+    }
+
+    /// Sends a request; the connection ends when what is given with the answer is dropped.
+    async fn open(&self, request: Request<'_>) -> Result<(Parts, Incoming, Connection), Error> {
+        let failed = |message: String| self.failed(message);
         let signed = sign::sign(&request, &self.authority, &self.credentials, &self.region, Timestamp::now());
         let mut outgoing = http::Request::builder().method(request.method).uri(signed.path_and_query);
         for (name, value) in &signed.headers {
@@ -193,18 +235,28 @@ impl Client {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failed(error.to_string()))?;
-        let connection = tokio::spawn(connection);
-        let answer: Result<Response, Error> = async {
-            let (parts, body) =
-                sender.send_request(outgoing).await.map_err(|error| failed(error.to_string()))?.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
-            Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body })
-        }
-        .await;
-        connection.abort();
-        let response = answer?;
-        if response.status < 300 { Ok(response) } else { Err(refusal(&response)) }
+        let connection = Connection(tokio::spawn(async move {
+            // What went wrong shows in the answer.
+            let _ = connection.await;
+        }));
+        let answer = sender.send_request(outgoing).await.map_err(|error| failed(error.to_string()))?;
+        let (parts, body) = answer.into_parts();
+        Ok((parts, body, connection))
+    }
+
+    async fn whole(&self, parts: Parts, body: Incoming) -> Result<Response, Error> {
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| self.failed(error.to_string()))?.to_bytes();
+        Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+}
+
+/// A connection that ends when this is dropped.
+struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -159,7 +159,8 @@ async fn ready(client: &Client, name: &str) -> Result<Value, Error> {
     }
 }
 
-async fn newest_runtime(client: &Client) -> Result<String, Error> {
+/// The newest Python that the server has.
+pub async fn newest_runtime(client: &Client) -> Result<String, Error> {
     let information = client.dayfly("GetServerInfo", &json!({})).await?;
     let runtimes = information["runtimes"].as_array().cloned().unwrap_or_default();
     let minor = |name: &str| name.strip_prefix("python3.").and_then(|minor| minor.parse::<u32>().ok());

@@ -112,3 +112,19 @@ async fn a_code_location_works_through_the_address_that_was_asked() {
     let later = get.replace("expires=", "expires=9");
     assert_eq!(send(server.address, later.as_bytes()).await.status, 403);
 }
+
+#[tokio::test]
+async fn functions_neither_build_nor_delete_environments() {
+    let server = Server::start(Limits::default()).await;
+    let body = br#"{"runtime": "python3.11", "requirements": ["six"]}"#;
+    let ask = async |to, target: &str, headers: &[(&str, &str)], body: &[u8]| {
+        send(to, &signed(to, "dayfly", "POST", target, headers, body, KEY, SECRET)).await
+    };
+    assert_eq!(ask(server.sandbox, "/environments", &[], body).await.status, 403);
+    // From outside it is looked at: this server has no Python.
+    let answer = ask(server.address, "/environments", &[], body).await;
+    assert!(answer.status == 400 && answer.text().contains("IncompatiblePython"), "{}", answer.text());
+    let delete = [("x-amz-target", "Dayfly_20261101.DeleteEnvironment")];
+    assert_eq!(ask(server.sandbox, "/", &delete, br#"{"id": "x"}"#).await.status, 403);
+    assert_eq!(ask(server.address, "/", &delete, br#"{"id": "x"}"#).await.status, 404);
+}
