@@ -4,13 +4,14 @@ A piece of an object is its address: the call reads the object store. A call can
 a file takes its bytes along when it is pickled, which happens as calls are sent, one after the other.
 
 It travels by value (see `pickling`), so that an environment needs nothing of ours; it uses the standard library, `_s3`,
-and pyarrow for Parquet.
+and pyarrow for Parquet. A map over what `read` gave sends it once, with the function, and of each piece its state alone.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import pickle
 from typing import Any, Callable, Iterator, Optional
 
 from . import _s3
@@ -151,6 +152,22 @@ class Piece:
         if self._store is None:
             self._store = _store(bucket)
         return self._store.get(key, at, min(at + count, self._size), self._etag)
+
+
+def apply(f: Callable[..., Any], places: list[int], *args: Any) -> Any:
+    """`f` of arguments, of which those at `places` are states of pieces."""
+    arguments = list(args)
+    for place in places:
+        piece = arguments[place] = Piece.__new__(Piece)
+        piece.__dict__.update(pickle.loads(args[place]))
+    return f(*arguments)
+
+
+def prepare() -> None:
+    """Runs once for a job whose calls use the store, so that not every call imports what it takes."""
+    import http.client
+
+    del http
 
 
 def write(url: str, data: Any) -> None:

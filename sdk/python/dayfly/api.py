@@ -8,12 +8,13 @@ import os
 import threading
 from typing import Any, Callable, Generic, Iterable, Iterator, Optional, TypeVar, Union, overload
 
-from . import mapreduce
+from . import _pieces, mapreduce
+from . import data as data_
 from .answers import Future
 from .environment import Environment
 from .executor import Executor, total_of
 from .job import Job, run_map
-from .options import Options
+from .options import Options, name_of
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -53,16 +54,14 @@ def map(
     """
     if not iterables:
         raise TypeError("map needs at least one iterable")
-    return starmap(
-        f,
-        zip(*iterables),
-        chunksize=chunksize,
-        retries=retries,
-        ordered=ordered,
-        return_exceptions=return_exceptions,
-        total=total_of(iterables),
-        **options,
-    )
+    function, own = _unwrap(f)
+    settings = own.but(retries=retries, **options)
+    total = total_of(iterables)
+    sent, items, has_pieces = data_.packed(function, iterables)
+    if has_pieces:
+        settings = settings.but(name=settings.name or name_of(function))
+    setup = _pieces.prepare if has_pieces else None
+    return run_map(sent, zip(*items), total, settings, chunksize, ordered, return_exceptions, setup)
 
 
 def starmap(

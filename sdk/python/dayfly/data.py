@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
+import pickle
 import re
-from typing import Any, Iterable, Iterator, Optional, Union
+from typing import Any, Callable, Iterable, Iterator, Optional, Union
 
-from . import connection
+from . import _pieces, connection
 from ._pieces import FILE_BYTES_MAX, Piece, split
 from ._s3 import Store
 
@@ -21,12 +23,20 @@ _PARQUET = (".parquet", ".pq")
 _MAGIC = re.compile(r"[*?[]")
 
 
+class Pieces(list[Piece]):
+    """A list of pieces, which maps know."""
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        return Pieces(found) if isinstance(place, slice) else found
+
+
 def read(
     source: Union[Source, Iterable[Source]],
     by: str = "object",
     chunk_bytes: Optional[int] = None,
     endpoint: Optional[str] = None,
-) -> list[Piece]:
+) -> Pieces:
     """Data as a list of pieces for `map` and `map_reduce`; each call opens its own.
 
     `source` is `s3://bucket/prefix`, a glob in a bucket (`s3://bucket/2026/*.csv`; `**` also crosses `/`), a file, a folder
@@ -45,7 +55,7 @@ def read(
         raise ValueError(f'by is "object" or "records", not {by!r}')
     if chunk_bytes is not None and chunk_bytes < 1:
         raise ValueError(f"chunk_bytes is a number from 1, not {chunk_bytes!r}")
-    found: list[Piece] = []
+    found = Pieces()
     for one in [source] if isinstance(source, (str, os.PathLike)) else source:
         text = os.fspath(one)
         whole = list(_objects(text, endpoint) if text.startswith("s3://") else _files(text))
@@ -57,7 +67,18 @@ def read(
             if not piece.name.startswith("s3://") and piece.end > FILE_BYTES_MAX:
                 raise ValueError(f'{piece.name} is too large to send whole: use by="records", or the object store')
         return found
-    return [part for piece in found for part in _cut(piece, chunk_bytes)]
+    return Pieces(part for piece in found for part in _cut(piece, chunk_bytes))
+
+
+def packed(
+    function: Callable[..., Any], iterables: Iterable[Iterable[Any]]
+) -> tuple[Callable[..., Any], list[Iterable[Any]], bool]:
+    """A function and what it is to be mapped over, as they are sent: of pieces, their states. And whether there were any."""
+    found = list(iterables)
+    places = [place for place, one in enumerate(found) if isinstance(one, Pieces)]
+    for place in places:
+        found[place] = (pickle.dumps(piece.__getstate__(), 5) for piece in found[place])
+    return (functools.partial(_pieces.apply, function, places) if places else function), found, bool(places)
 
 
 def _objects(url: str, endpoint: Optional[str]) -> Iterator[Piece]:

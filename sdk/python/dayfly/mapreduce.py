@@ -7,8 +7,9 @@ import uuid
 import warnings
 from typing import Any, Callable, Iterable, Optional, Union
 
-from . import _shuffle, connection
+from . import _pieces, _shuffle, connection
 from ._s3 import StoreError
+from .data import packed
 from .errors import DayflyError
 from .executor import total_of
 from .job import Job, run_map
@@ -38,13 +39,14 @@ def by_key(
     prefix = f"{uuid.uuid4()}/shuffle/"
     jobs: list[Job[Any]] = []
     try:
-        spread = functools.partial(_shuffle.spread, f, key, combine, reducers, prefix)
         named = options.but(name=options.name or name_of(f))
-        jobs.append(run_map(spread, ((item,) for item in data), total_of([data]), named, chunksize))
+        opening, (items,), _ = packed(f, [data])
+        spread = functools.partial(_shuffle.spread, opening, key, combine, reducers, prefix)
+        jobs.append(run_map(spread, zip(items), total_of([data]), named, chunksize, setup=_pieces.prepare))
         sections = _sections(jobs[0], reducers)
         gather = functools.partial(_shuffle.gather, g, combine)
         named = reduce_options.but(name=reduce_options.name or name_of(g))
-        jobs.append(run_map(gather, ((part,) for part in sections), len(sections), named))
+        jobs.append(run_map(gather, zip(sections), len(sections), named, setup=_pieces.prepare))
         result: dict[Any, Any] = {}
         for pairs in jobs[1]:
             result.update(pairs)
