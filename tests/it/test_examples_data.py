@@ -2,57 +2,29 @@
 
 import collections
 import hashlib
-import importlib.util
-import os
-import pathlib
-import subprocess
+import importlib
 import sys
 
-import harness
 import pytest
-
-ROOT = pathlib.Path(__file__).parents[2]
-PACKAGE = ROOT / "sdk" / "python"
-sys.path.insert(0, str(PACKAGE))
-
-
-def run(server, name, *arguments):
-    """Runs an example to its end; returns what it prints."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples" / name / f"{name}.py", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120 * harness.SLOW,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE), "DAYFLY_DATA": str(server.folder)},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+from test_examples import ROOT, module, run
 
 
 @pytest.fixture
-def module(monkeypatch):
-    """`module(example, file)`: a file of an example, to call parts of."""
-
-    def load(example, file=None):
-        folder = ROOT / "examples" / example
-        monkeypatch.syspath_prepend(str(folder))
-        found = importlib.util.spec_from_file_location(f"{example}_{file}", folder / f"{file or example}.py")
-        loaded = importlib.util.module_from_spec(found)
-        found.loader.exec_module(loaded)
-        return loaded
-
-    return load
+def bigdata(monkeypatch):
+    """The main file of the example, which finds the others beside it."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "bigdata"))
+    return module("bigdata")
 
 
 def test_wordcount_counts_what_a_plain_loop_counts(server, tmp_path):
     for n in range(5):
         (tmp_path / f"{n}.txt").write_bytes(b"It's a word, a WORD.\nM\xe4rz\r\n" * 200 * n + b"end")
-    said = run(server, "wordcount", str(tmp_path), "--reducers", "3", "--chunk-bytes", "5000", "--top", "2")
+    said = run(server, tmp_path, "wordcount", str(tmp_path), "--reducers", "3", "--chunk-bytes", "5000", "--top", "2")
     assert "identical" in said and "in 5 files" in said and "3 reducers" in said
     assert [line.split() for line in said.splitlines()[2:4]] == [["4,000", "a"], ["4,000", "word"]]
 
 
-def test_wordcount_notices_a_count_that_differs(module, monkeypatch, capsys, tmp_path):
+def test_wordcount_notices_a_count_that_differs(monkeypatch, capsys, tmp_path):
     wordcount = module("wordcount")
     (tmp_path / "text").write_text("one two two\n")
     monkeypatch.setattr(sys, "argv", ["wordcount.py", str(tmp_path)])
@@ -62,15 +34,14 @@ def test_wordcount_notices_a_count_that_differs(module, monkeypatch, capsys, tmp
     assert "DIFFERENT" in capsys.readouterr().out
 
 
-def test_bigdata_answers_as_duckdb_does_and_leaves_nothing(server):
+def test_bigdata_answers_as_duckdb_does_and_leaves_nothing(server, tmp_path):
     for variant, size in (("A", "3MB"), ("C", "500kB")):
-        said = run(server, "bigdata", "--size", size, "--variant", variant)
+        said = run(server, tmp_path, "bigdata", "--size", size, "--variant", variant)
         assert "All answers are DuckDB's." in said and "none" not in said, said
     assert server.client("s3").list_objects_v2(Bucket="bigdata").get("Contents", []) == []
 
 
-def test_bigdata_notices_a_wrong_answer(module):
-    bigdata = module("bigdata")
+def test_bigdata_notices_a_wrong_answer(bigdata):
     right = ([("u", 2000), ("v", 3000)], {"1.2.3": 1.5, "9": 2.0}, ("1.2.3.4", 5.0, 7.5))
     rows = ([("v", 3000), ("u", 2000)], [("9", 2.0), ("1.2.3", 1.5 + 1e-12)], [("1.2.3.4", 5.0, 7.5)])
     assert bigdata.differences(right, rows) == []
@@ -87,8 +58,8 @@ def test_bigdata_notices_a_wrong_answer(module):
     assert len(bigdata.differences(right, (*rows[:2], []))) == 1
 
 
-def test_bigdata_makes_the_same_tables_everywhere(module):
-    tables = module("bigdata", "tables")
+def test_bigdata_makes_the_same_tables_everywhere(bigdata):
+    tables = importlib.import_module("tables")
     made = {(table, number): tables.text(table, number, rows, pages) for table, number, rows, pages in tables.plan(5_000_000)}
     assert sum(map(len, made.values())) == pytest.approx(5_000_000, rel=0.02)
     assert {table for table, _ in made} == {"rankings", "uservisits"}
