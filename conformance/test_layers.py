@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from conftest import RUNTIME, refused
+from conftest import RUNTIME, make_client, refused
 
 SITE_PACKAGES = f"python/lib/{RUNTIME}/site-packages"
 
@@ -168,6 +168,25 @@ def test_a_function_has_its_layers_in_order(awslambda, publish, create):
     assert "both" in json.loads(answer["Payload"].read())["errorMessage"]
 
 
+def test_the_content_may_be_an_object_of_s3(awslambda, publish):
+    s3, content = make_client("s3"), layer_zip(**{"python/x.py": "x = 1\n"})
+    bucket, name = f"conformance-{uuid.uuid4().hex[:12]}", f"conformance-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=bucket)
+    try:
+        s3.put_object(Bucket=bucket, Key="a/layer.zip", Body=content)
+        made = awslambda.publish_layer_version(LayerName=name, Content={"S3Bucket": bucket, "S3Key": "a/layer.zip"})
+        assert made["Content"]["CodeSha256"] == base64.b64encode(hashlib.sha256(content).digest()).decode()
+        with refused("InvalidParameterValueException", 400, "NoSuchKey"):
+            awslambda.publish_layer_version(LayerName=name, Content={"S3Bucket": bucket, "S3Key": "none"})
+        s3.delete_object(Bucket=bucket, Key="a/layer.zip")
+        # The layer has the content itself.
+        with urllib.request.urlopen(awslambda.get_layer_version(LayerName=name, VersionNumber=1)["Content"]["Location"]) as got:
+            assert got.read() == content
+    finally:
+        awslambda.delete_layer_version(LayerName=name, VersionNumber=1)
+        s3.delete_bucket(Bucket=bucket)
+
+
 def test_layers_that_a_function_may_not_have(awslambda, publish, create):
     arn = publish()["LayerVersionArn"]
     unknown = arn.rpartition(":")[0] + "-none:1"
@@ -177,6 +196,9 @@ def test_layers_that_a_function_may_not_have(awslambda, publish, create):
         create(Layers=[arn, arn])
     with refused("InvalidParameterValueException", 400, "Cannot reference more than 5 layers."):
         create(Layers=[publish()["LayerVersionArn"] for _ in range(6)])
+    large = [publish(layer_zip(data=b"\0" * 140_000_000))["LayerVersionArn"] for _ in range(2)]
+    with refused("InvalidParameterValueException", 400, "Layers consume more than the available size of 262144000 bytes"):
+        create(Layers=large)
     for bad in ("nonsense", arn.rpartition(":")[0]):
         with refused("ValidationException", 400, "layers"):
             create(Layers=[bad])

@@ -6,7 +6,9 @@ import hashlib
 import http.client
 import io
 import json
+import os
 import shutil
+import subprocess
 import time
 import urllib.parse
 import zipfile
@@ -166,6 +168,22 @@ def test_a_server_that_dies_in_the_middle_leaves_nothing_half(folder):
         assert call(server, "ListEnvironments")["environments"] == []
         _, environment = build(server, requirements=["numpy", *SIX])
         assert (packages(server, environment) / "numpy" / "__init__.py").is_file()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk has to be mounted")
+def test_a_full_disk_has_a_type(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m", "tmpfs", disk], check=True)
+    try:
+        with Server(disk / "data") as server:
+            (disk / "filler").write_bytes(b"\0" * (60 << 20))
+            _, answer = build(server, requirements=SIX)
+            assert answer["error"]["type"] == "DiskFull", answer
+            assert not list((disk / "data" / "cache" / "environments").glob(".part-*"))
+            assert server.client().list_functions()["Functions"] == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_the_index_comes_from_pips_configuration(folder, tmp_path):

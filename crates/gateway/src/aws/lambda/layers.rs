@@ -14,7 +14,6 @@ use crate::{
     unsigned,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use dayfly_scheduler::layers::{self, Description};
 use dayfly_types::{LayerName, LayerVersion, LayerVersionArn};
 use http::StatusCode;
@@ -33,7 +32,7 @@ pub async fn publish(gateway: &Gateway, request: Request, named: &str) -> Result
     violations.require(dto.content.is_some(), "content");
     let description = describe(&dto, &mut violations);
     violations.finish()?;
-    let zip = package(dto)?;
+    let zip = dto.content.unwrap_or_default().package(gateway, &request).await?;
     let layers = &gateway.options.layers;
     let account = request.principal.account();
     let published = layers.publish(account, &request.region, &name, description, zip).await?;
@@ -68,16 +67,6 @@ pub fn describe(dto: &PublishLayerRequest, violations: &mut Violations) -> Descr
         "Member must satisfy constraint: [Member must satisfy enum value set: [x86_64, arm64]]",
     );
     Description { text, license: dto.license_info.clone(), runtimes, architectures }
-}
-
-fn package(dto: PublishLayerRequest) -> Result<Bytes, Error> {
-    match dto.content.unwrap_or_default() {
-        dto::CodeRequest { zip_file: Some(zip), s3_bucket: None, .. } => Ok(zip.0),
-        dto::CodeRequest { s3_bucket: Some(_), .. } | dto::CodeRequest { s3_key: Some(_), .. } => {
-            Err(invalid_parameter("Dayfly does not support packages in S3 yet: give the content as ZipFile"))
-        }
-        _ => Err(invalid_parameter("Please provide a source for the layer's content.")),
-    }
 }
 
 pub async fn get(gateway: &Gateway, request: &Request, named: &str, version: &str) -> Result<Response, Error> {
