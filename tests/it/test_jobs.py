@@ -265,3 +265,89 @@ def test_a_server_that_nobody_needs_ends(folder):
         assert time.monotonic() - began > 1
         assert not (folder / "dayfly.sock").exists() and not (folder / "server.json").exists()
     assert own.leftovers() == {}
+
+
+def fetch(server, job, confirm=lambda n: True, signed=False):
+    """Outcomes of a detached job by number, confirmed as they come; and the last frame."""
+    outcomes = {}
+    with jobs.Stream(server, f"/jobs/{job}/outcomes", signed=signed) as stream:
+        while True:
+            kind, header, body = stream.read()
+            if kind != "R":
+                stream.end()
+                return outcomes, (kind, header), stream.read()
+            assert header["n"] not in outcomes
+            outcomes[header["n"]] = (header, body)
+            if confirm(header["n"]):
+                stream.send(frame("A", {"n": [header["n"]]}))
+
+
+def submit_detached(server, source, count, **job):
+    """A detached job of `count` calls, all on disk; its client is gone. Its id."""
+    stream, begun = jobs.begin(server, source, detach=True, **job)
+    with stream:
+        stream.send(*(frame("C", {"n": n}, b"%d" % n) for n in range(count)), frame("Z", {}))
+        while (read := stream.read())[0] != "Z":
+            pass
+        assert read[1] == {"calls": count}
+    return begun
+
+
+def test_a_detached_job_goes_on_and_each_outcome_is_fetched_once(server):
+    begun = submit_detached(server, SQUARE, 12)
+    job = begun["job"]
+    few, last, end = fetch(server, job, confirm=lambda n: n % 3 == 0)
+    assert {n: int(body) for n, (_, body) in few.items()} == {n: n * n for n in range(12)}
+    assert last == ("D", {"calls": 12, "succeeded": 12, "failed": 0, "cancelled": 0}) and end is None
+    harness.wait_until(lambda: state_of(server, job)["unfetched"] == 8, what="the confirmations")
+    rest, _, _ = fetch(server, job, signed=True)
+    assert sorted(rest) == [n for n in range(12) if n % 3]
+    assert [rest[n] for n in rest] == [few[n] for n in rest]
+    harness.wait_until(lambda: state_of(server, job)["unfetched"] == 0, what="the confirmations")
+    assert fetch(server, job)[0] == {}
+    assert len(calls.usage_of(server, begun["function"], count=12)) == 12
+
+
+def test_a_detached_job_that_its_client_has_not_sent_to_the_end_is_cancelled(server):
+    stream, begun = jobs.begin(server, SLEEP, detach=True)
+    with stream:
+        stream.send(frame("C", {"n": 0}, b""))
+        running(stream, 1)
+    harness.wait_until(lambda: state_of(server, begun["job"])["state"] == "cancelled", what="the job's end")
+    harness.wait_until(lambda: state_of(server, begun["job"])["ended_at"], what="the job's end")
+
+
+def test_who_fetches_later_takes_over(server):
+    job = submit_detached(server, SLEEP, 1)["job"]
+    with jobs.Stream(server, f"/jobs/{job}/outcomes") as first, jobs.Stream(server, f"/jobs/{job}/outcomes") as second:
+        assert first.read()[:2][1]["type"] == "Superseded"
+        calls.dayfly(server, "CancelJob", job=job)
+        kind, header, _ = second.read()
+        assert (kind, header["status"]) == ("R", "cancelled")
+        assert second.read()[0] == "D"
+    with pytest.raises(jobs.Refused) as refused:
+        fetch(server, "01234567-89ab-4def-8123-456789abcdef")
+    assert refused.value.args[0] == 404
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_detached_job_outlives_its_server(folder, tmp_path, how):
+    # Calls wait for a file, so that the server ends in the middle.
+    source = "import time\ndef call(arguments):\n    time.sleep(0 if int(arguments) < 2 else 3)\n    return b'done ' + arguments"
+    with harness.Server(folder, "--drain-seconds", "0") as own:
+        begun = submit_detached(own, source, 6, max_in_flight=2)
+        job = begun["job"]
+        harness.wait_until(lambda: state_of(own, job)["succeeded"] == 2, what="two outcomes")
+        own.kill() if how == "kill" else own.stop()
+    with harness.Server(folder) as own:
+        view = state_of(own, job)
+        assert (view["state"], view["calls"]) == ("running", 6)
+        outcomes, last, _ = fetch(own, job)
+        assert {n: body for n, (_, body) in outcomes.items()} == {n: b"done %d" % n for n in range(6)}
+        assert last == ("D", {"calls": 6, "succeeded": 6, "failed": 0, "cancelled": 0})
+        harness.wait_until(lambda: state_of(own, job)["unfetched"] == 0, what="the confirmations")
+        assert own.stop() == 0
+    with harness.Server(folder) as own:
+        assert job not in [found["job"] for found in calls.dayfly(own, "ListJobs")["jobs"]]
+        # Nothing is left of it, the function file included.
+        assert not [path for path in (folder / "store/blobs").rglob("*") if path.is_file()]

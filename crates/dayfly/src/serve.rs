@@ -10,7 +10,6 @@ use dayfly_types::{
 };
 use std::{
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -41,14 +40,6 @@ pub enum Error {
     /// The socket in the data folder.
     #[error("cannot listen on dayfly.sock in the data folder: {0}")]
     Socket(std::io::Error),
-    /// The folder for files on their way in.
-    #[error("cannot make the folder {path}: {source}")]
-    Scratch {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
     /// `credentials.json` was changed by hand.
     #[error("credentials.json: server_secret must be 64 hexadecimal digits")]
     Secret,
@@ -133,7 +124,6 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
         sessions: sessions.clone(),
         public_endpoint: endpoint.clone(),
         region: config.region.clone(),
-        scratch: scratch(&path.join("cache/incoming"))?,
         secret: secret(&keys.server_secret)?,
     });
     let (stop_front, stopped_front) = watch::channel(false);
@@ -181,16 +171,6 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     store.close().await;
     info!("stopped");
     Ok(())
-}
-
-/// An empty folder for files on their way in: nobody waits for what an earlier server was sent.
-fn scratch(path: &Path) -> Result<PathBuf, Error> {
-    let failed = |source| Error::Scratch { path: path.to_owned(), source };
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => std::fs::create_dir_all(path).map_err(failed)?,
-    }
-    Ok(path.to_owned())
 }
 
 async fn serve_on(gateway: Gateway, listener: Listener, mut stop: watch::Receiver<bool>, deadline: Duration) {

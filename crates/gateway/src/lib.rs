@@ -23,7 +23,7 @@ use dayfly_types::{
     AccountId, Clock, Limits, Region,
     credentials::{Credentials, SessionIssuer},
 };
-use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 pub use activity::Activity;
 #[doc(hidden)]
@@ -58,8 +58,6 @@ pub struct Options {
     pub public_endpoint: String,
     /// Region of requests that do not say theirs.
     pub region: Region,
-    /// Folder for files on their way in.
-    pub scratch: PathBuf,
     /// Seals the URLs of code packages.
     pub secret: [u8; 32],
 }

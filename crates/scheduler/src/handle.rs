@@ -65,14 +65,16 @@ impl Handle {
         let admission = Admission::new(limits.concurrency);
         let calls =
             Calls::new(Arc::clone(&executor), meter.clone(), store.clone(), Arc::clone(&clock), limits.concurrency);
-        let jobs = Jobs::new(
+        let jobs = Jobs::start(
+            store.clone(),
             admission.clone(),
             calls.clone(),
             Arc::clone(&executor),
             meter,
             Arc::clone(&clock),
             limits.clone(),
-        );
+        )
+        .await?;
         let pump =
             Pump::start(store, functions.clone(), admission.clone(), calls.clone(), clock, &limits, policy).await?;
         let inner =

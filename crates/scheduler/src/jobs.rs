@@ -2,24 +2,34 @@
 //! any other: same admission, same slots, same accounts. What is a job's alone is their order, the bounds on what is in
 //! memory for a client, retries of calls that died, and cancelling.
 //!
-//! `specification` is what the client asks for, `job` the bookkeeping of one job, `run` what makes its calls run.
+//! `specification` is what the client asks for, `job` the bookkeeping of one job, `run` what makes its calls run. A detached
+//! job is on disk (`rows`, kept so by `keeper`), its outcomes until a client has them (`fetch`); `restore` takes up
+//! what an earlier server had.
 
+mod fetch;
 mod job;
+mod keeper;
 mod outcome;
+mod restore;
+mod rows;
 mod run;
 mod specification;
 #[cfg(test)]
 mod tests;
 
+pub use fetch::{Fetched, Fetcher};
 pub use job::{Event, Held, Job, Refusal, Room};
 pub use outcome::{CallOutcome, CallView, Counts, JobState, JobView, Status};
 pub use specification::Specification;
 
 use crate::{admission::Admission, call::Calls, executor::Executor};
 use dayfly_meter as meter;
-use dayfly_types::{AccountId, Clock, CodeReference, InvokeError, JobId, Limits, Region};
+use dayfly_store::{Batch, Error as StoreError, NewBlob, Store};
+use dayfly_types::{AccountId, Clock, CodeReference, FunctionConfiguration, InvokeError, JobId, Limits, Region};
 use dayfly_worker::code;
+use rows::{JobRow, Rows};
 use std::{
+    any::Any,
     collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -36,14 +46,6 @@ const OUTCOMES_MAX: usize = 200_000;
 /// Arguments of all jobs that may be in memory, in KiB.
 const ARGUMENTS_KIB: usize = 1 << 20;
 
-/// A function file that a client has sent: on this machine, and of this content.
-pub struct FunctionFile {
-    /// Where it is. Needed only until the job has begun.
-    pub path: PathBuf,
-    /// Its hash and size.
-    pub code: CodeReference,
-}
-
 /// Why a job does not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -59,6 +61,9 @@ pub enum Error {
     /// The server drains.
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// The jobs of a server. Cheap to clone.
@@ -77,6 +82,7 @@ struct Engine {
     limits: Limits,
     arguments: Arc<Semaphore>,
     registry: Mutex<Registry>,
+    rows: Rows,
 }
 
 #[derive(Default)]
@@ -89,17 +95,24 @@ struct Registry {
 }
 
 impl Jobs {
-    pub(crate) fn new(
+    /// The jobs, with the detached ones that an earlier server had.
+    pub(crate) async fn start(
+        store: Store,
         admission: Admission,
         calls: Calls,
         executor: Arc<dyn Executor>,
         meter: meter::Handle,
         clock: Arc<dyn Clock>,
         limits: Limits,
-    ) -> Self {
+    ) -> Result<Self, StoreError> {
         let arguments = Arc::new(Semaphore::new(ARGUMENTS_KIB));
         let registry = Mutex::default();
-        Self { engine: Arc::new(Engine { admission, calls, executor, meter, clock, limits, arguments, registry }) }
+        let rows = Rows { store };
+        let engine = Engine { admission, calls, executor, meter, clock, limits, arguments, registry, rows };
+        let jobs = Self { engine: Arc::new(engine) };
+        jobs.restore().await?;
+        tokio::spawn(restore::forget_old(Arc::downgrade(&jobs.engine)));
+        Ok(jobs)
     }
 
     /// Whether a job could be as it is described, and begin now.
@@ -115,35 +128,101 @@ impl Jobs {
         self.registry().admits()
     }
 
-    /// Begins a job. Its events come through the receiver; when that is dropped, they are thrown away.
+    /// Begins a job whose function file is `file`. Its events come through the receiver; when that is dropped, they are
+    /// thrown away.
     pub async fn begin(
         &self,
         specification: Specification,
         place: (&AccountId, &Region),
-        file: FunctionFile,
+        file: Box<dyn NewBlob>,
     ) -> Result<(Arc<Job>, mpsc::UnboundedReceiver<Event>), Error> {
         self.check(&specification)?;
         let engine = &self.engine;
-        let id = JobId::random();
-        let function = Arc::new(specification.function(id, place, file.code, engine.clock.now()));
-        let Some(of_job) = &function.job else { unreachable!("the configuration was made for a job") };
-        let code = &function.code.sha256;
-        let lease = engine.executor.publish_function_file(code, file.path, of_job, function.runtime).await?;
-        let processors = available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
-        let in_flight = specification.in_flight(engine.executor.capacity_mb(), processors);
+        let (id, created_at) = (JobId::random(), engine.clock.now());
+        let code = CodeReference { sha256: file.sha256(), size_bytes: file.bytes() };
+        let function = Arc::new(specification.function(id, place, code.clone(), created_at));
+        let row = JobRow::new(id, place, &specification, code, created_at);
+        let lease = if specification.detach {
+            self.keep_file(&function, &row, file).await?
+        } else {
+            self.publish(&function, file.path()?).await?
+        };
         let (events, received) = mpsc::unbounded_channel();
-        let (arguments, clock) = (Arc::clone(&engine.arguments), Arc::clone(&engine.clock));
-        let job = Arc::new(Job::new(id, specification, function, in_flight, arguments, clock, events));
+        let (keeper, changes) = if specification.detach {
+            let (keeper, changes) = mpsc::unbounded_channel();
+            (Some(keeper), Some(changes))
+        } else {
+            (None, None)
+        };
+        let job = Arc::new(Job::new(job::Parts {
+            in_flight: self.in_flight(&specification),
+            id,
+            specification,
+            function,
+            created_at,
+            all_arguments: Arc::clone(&engine.arguments),
+            clock: Arc::clone(&engine.clock),
+            events: Some(events),
+            keeper,
+        }));
         self.registry().add(&job)?;
-        tokio::spawn({
-            let (engine, job) = (Arc::clone(engine), Arc::clone(&job));
-            async move {
-                run::dispatch(Arc::clone(&engine), Arc::clone(&job)).await;
-                engine.executor.retire(&job.function.revision_id);
-                drop(lease);
-            }
-        });
+        if let Some(changes) = changes {
+            let clock = Arc::clone(&engine.clock);
+            tokio::spawn(keeper::run(engine.rows.clone(), row, Arc::downgrade(&job), clock, changes));
+        }
+        self.dispatch(&job, lease);
         Ok((job, received))
+    }
+
+    /// Puts the function file of a detached job, and its row, on disk.
+    async fn keep_file(
+        &self,
+        function: &FunctionConfiguration,
+        row: &JobRow,
+        file: Box<dyn NewBlob>,
+    ) -> Result<Box<dyn Any + Send>, Error> {
+        let rows = &self.engine.rows;
+        let held = rows.store.shared.keep(file).await?;
+        let lease = self.publish(function, rows.path(row).await?).await;
+        if lease.is_ok() {
+            rows.store.tables.commit(rows::use_code(rows::put_job(Batch::new(), row), row)).await?;
+        }
+        drop(held);
+        if lease.is_err() {
+            rows.store.shared.sweep(&row.code.sha256).await?;
+        }
+        Ok(lease?)
+    }
+
+    async fn publish(
+        &self,
+        function: &FunctionConfiguration,
+        path: PathBuf,
+    ) -> Result<Box<dyn Any + Send>, code::Error> {
+        let Some(job) = &function.job else { unreachable!("the configuration was made for a job") };
+        self.engine.executor.publish_function_file(&function.code.sha256, path, job, function.runtime).await
+    }
+
+    fn in_flight(&self, specification: &Specification) -> u32 {
+        let processors = available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
+        specification.in_flight(self.engine.executor.capacity_mb(), processors)
+    }
+
+    /// Makes the calls run; `lease` is on the function file.
+    fn dispatch(&self, job: &Arc<Job>, lease: Box<dyn Any + Send>) {
+        let (engine, job) = (Arc::clone(&self.engine), Arc::clone(job));
+        tokio::spawn(async move {
+            run::dispatch(Arc::clone(&engine), Arc::clone(&job)).await;
+            engine.executor.retire(&job.function.revision_id);
+            drop(lease);
+        });
+    }
+
+    /// Outcomes of a detached job, for a client that fetches them; `None` when there is no such job. Who fetched them until
+    /// now gets no more.
+    pub fn fetch(&self, account: &AccountId, id: JobId) -> Option<Fetcher> {
+        let job = self.get(account, id).filter(|job| job.specification.detach)?;
+        Some(Fetcher::new(job, self.engine.rows.clone()))
     }
 
     /// The job, when it is remembered.
@@ -182,7 +261,7 @@ impl Jobs {
         let jobs: Vec<Arc<Job>> = registry.by_id.values().cloned().collect();
         drop(registry);
         let body = outcome::error_body(&InvokeError::ShuttingDown);
-        jobs.iter().for_each(|job| job.refuse_rest(&body));
+        jobs.iter().filter(|job| !job.has_ended()).for_each(|job| job.stop(&body));
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -202,15 +281,24 @@ impl Registry {
     fn add(&mut self, job: &Arc<Job>) -> Result<(), Error> {
         self.admits()?;
         self.forget_some();
+        self.insert(job);
+        Ok(())
+    }
+
+    fn insert(&mut self, job: &Arc<Job>) {
         self.in_order.insert(self.next, job.id);
         self.next += 1;
         self.by_id.insert(job.id, Arc::clone(job));
-        Ok(())
+    }
+
+    fn forget(&mut self, job: &Job) {
+        self.by_id.remove(&job.id);
+        self.in_order.retain(|_, id| *id != job.id);
     }
 
     /// The oldest of those that have ended, while there are too many.
     fn forget_some(&mut self) {
-        let ended = |job: &&Arc<Job>| job.has_ended();
+        let ended = |job: &&Arc<Job>| job.has_ended() && job.is_fetched();
         let (mut count, mut outcomes) = (0, 0);
         for job in self.by_id.values().filter(ended) {
             count += 1;
@@ -222,7 +310,7 @@ impl Registry {
         let by_id = &mut self.by_id;
         self.in_order.retain(|_, id| {
             let Some(job) = by_id.get(id) else { return false };
-            if !job.has_ended() || (count <= ENDED_MAX && outcomes <= OUTCOMES_MAX) {
+            if !ended(&job) || (count <= ENDED_MAX && outcomes <= OUTCOMES_MAX) {
                 return true;
             }
             count -= 1;

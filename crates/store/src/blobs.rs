@@ -40,6 +40,9 @@ pub trait NewBlob: Send {
     /// Bytes written so far.
     fn bytes(&self) -> u64;
 
+    /// The file of what was written so far, which is there as long as this lives. Fails after a write has failed.
+    fn path(&self) -> Result<PathBuf, Error>;
+
     /// Stores it under its hash. On disk (fsync) when it returns.
     async fn keep(self: Box<Self>) -> Result<(), Error>;
 }

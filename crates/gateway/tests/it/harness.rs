@@ -102,7 +102,6 @@ impl Server {
             },
             sessions: sessions.clone(),
             region: "us-east-1".parse().unwrap(),
-            scratch: folder.path().to_owned(),
             public_endpoint: "http://127.0.0.1:1".to_owned(),
             secret: [9; 32],
         })

@@ -2,10 +2,15 @@
 //! calls; everything here is bookkeeping under one lock.
 
 use super::{
-    outcome::{CallOutcome, CallView, Counts, JobState, JobView, Status},
+    fetch::Unfetched,
+    keeper::Keep,
+    outcome::{Account, CallOutcome, CallView, Counts, JobState, JobView, Status},
+    rows::{CallRow, JobRow},
     specification::Specification,
 };
+use crate::call::Uncommitted;
 use bytes::Bytes;
+use dayfly_store::Batch;
 use dayfly_types::{Clock, FunctionConfiguration, JobId, LogLine, LogSink, LogSource, RequestId, Timestamp};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,6 +26,8 @@ const UNDELIVERED_BYTES: usize = 64 << 20;
 const LINES_BYTES: usize = 4 << 20;
 /// Calls of a job whose outcome is remembered for lists; the first ones are forgotten first.
 pub(super) const REMEMBERED_MAX: usize = 10_000;
+/// Most calls of a detached job: something of each is in memory.
+const CALLS_MAX: u64 = 1_000_000;
 
 /// What a job's client is told.
 pub enum Event {
@@ -44,8 +51,12 @@ pub enum Event {
         /// Given back when the event is dropped.
         held: Held,
     },
+    /// All calls of a detached job are on disk, so many: it goes on by itself.
+    Kept(u64),
     /// All calls have ended; nothing follows.
     Done(Counts),
+    /// The server ends, and the next one goes on with the job; nothing follows.
+    Suspended,
 }
 
 /// A part of the bounds of a job, given back when it is dropped.
@@ -81,13 +92,17 @@ pub enum Refusal {
     /// The job has ended, or takes no more calls.
     #[error("the job takes no more calls")]
     Closed,
+    /// A detached job has no more than so many calls.
+    #[error("a detached job has at most {CALLS_MAX} calls")]
+    TooMany,
 }
 
 /// A call that waits for its turn.
 pub(super) struct Pending {
     pub n: u64,
     pub request_id: RequestId,
-    pub arguments: Bytes,
+    /// On disk only, when there are none here.
+    pub arguments: Option<Bytes>,
     pub queued_at: Timestamp,
     pub room: Option<Room>,
 }
@@ -117,19 +132,40 @@ pub struct Job {
     /// Arguments of all jobs, in KiB.
     all_arguments: Arc<Semaphore>,
     state: Mutex<State>,
-    /// Somebody may have something to do: the dispatcher.
-    changed: Notify,
+    /// Somebody may have something to do: the dispatcher, or who fetches outcomes.
+    pub(super) changed: Notify,
+    /// Of a detached job: puts changes on disk.
+    keeper: Option<mpsc::UnboundedSender<Keep>>,
 }
 
-struct State {
+/// What a job is made of.
+pub(super) struct Parts {
+    pub id: JobId,
+    pub specification: Specification,
+    pub function: Arc<FunctionConfiguration>,
+    pub in_flight: u32,
+    pub created_at: Timestamp,
+    pub all_arguments: Arc<Semaphore>,
+    pub clock: Arc<dyn Clock>,
+    pub events: Option<mpsc::UnboundedSender<Event>>,
+    pub keeper: Option<mpsc::UnboundedSender<Keep>>,
+}
+
+pub(super) struct State {
     waiting: VecDeque<Pending>,
     running: BTreeMap<u64, Running>,
     ended: BTreeMap<u64, CallOutcome>,
     last: Option<u64>,
+    /// Whether the client has said its last call.
     closed: bool,
+    /// Whether the last call is among those that wait, run or have ended.
+    complete: bool,
+    /// The server ends: what has not run stays on disk.
+    pub(super) suspended: bool,
     state: JobState,
-    ended_at: Option<Timestamp>,
-    counts: Counts,
+    pub(super) ended_at: Option<Timestamp>,
+    pub(super) counts: Counts,
+    pub(super) unfetched: Unfetched,
     cost_usd: f64,
     undelivered_bytes: usize,
     line_bytes: usize,
@@ -138,42 +174,55 @@ struct State {
 }
 
 impl Job {
-    pub(super) fn new(
-        id: JobId,
-        specification: Specification,
-        function: Arc<FunctionConfiguration>,
-        in_flight: u32,
-        all_arguments: Arc<Semaphore>,
-        clock: Arc<dyn Clock>,
-        events: mpsc::UnboundedSender<Event>,
-    ) -> Self {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { id, specification, function, in_flight, created_at, all_arguments, clock, events, keeper } = parts;
         let state = State {
             waiting: VecDeque::new(),
             running: BTreeMap::new(),
             ended: BTreeMap::new(),
             last: None,
             closed: false,
+            complete: false,
+            suspended: false,
             state: JobState::Running,
             ended_at: None,
             counts: Counts::default(),
+            unfetched: Unfetched::default(),
             cost_usd: 0.0,
             undelivered_bytes: 0,
             line_bytes: 0,
-            events: Some(events),
+            events,
         };
         Self {
             id,
             specification,
             function,
             in_flight,
-            created_at: clock.now(),
+            created_at,
             clock,
             places: Arc::new(Semaphore::new(in_flight as usize * 2)),
             arguments: Arc::new(Semaphore::new(ARGUMENTS_KIB)),
             all_arguments,
             state: Mutex::new(state),
             changed: Notify::new(),
+            keeper,
         }
+    }
+
+    /// The detached job that an earlier server had.
+    pub(super) fn restored(parts: Parts, row: &JobRow, calls: Vec<CallRow>, outcomes: Vec<CallOutcome>) -> Self {
+        let job = Self::new(parts);
+        let mut state = job.lock();
+        (state.closed, state.complete) = (true, true);
+        (state.state, state.ended_at) = (row.state, row.ended_at);
+        (state.counts, state.cost_usd) = (row.counts, row.cost_usd);
+        state.waiting = calls.into_iter().map(Pending::from).collect();
+        for outcome in outcomes {
+            state.unfetched.add(outcome.n);
+            state.remember(outcome);
+        }
+        drop(state);
+        job
     }
 
     /// Waits for room for one more call with so many bytes of arguments.
@@ -202,10 +251,18 @@ impl Job {
         if state.last.is_some_and(|last| n <= last) {
             return Err(Refusal::Order);
         }
+        if self.keeper.is_some() && state.counts.calls >= CALLS_MAX {
+            return Err(Refusal::TooMany);
+        }
         state.last = Some(n);
         state.counts.calls += 1;
-        let (request_id, queued_at) = (RequestId::random(), self.clock.now());
-        state.waiting.push_back(Pending { n, request_id, arguments, queued_at, room: Some(room) });
+        let call = CallRow { n, request_id: RequestId::random(), queued_at: self.clock.now() };
+        if self.keeper.is_some() {
+            self.keep(Keep::Call { call, arguments, room });
+        } else {
+            let pending = Pending { arguments: Some(arguments), room: Some(room), ..Pending::from(call) };
+            state.waiting.push_back(pending);
+        }
         drop(state);
         self.changed.notify_waiters();
         Ok(())
@@ -218,8 +275,19 @@ impl Job {
 
     /// No more calls come.
     pub fn close(&self) {
-        self.lock().closed = true;
+        let mut state = self.lock();
+        state.closed = true;
+        state.complete |= self.keeper.is_none();
+        self.keep(Keep::Closed);
+        drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// Its client is gone: the job goes with it, unless it is detached and complete.
+    pub fn leave(self: &Arc<Self>) {
+        if self.keeper.is_none() || !self.lock().closed {
+            self.cancel();
+        }
     }
 
     /// Takes these calls back; those that have ended stay as they are.
@@ -241,23 +309,37 @@ impl Job {
     /// Takes all calls back, and takes no more.
     pub fn cancel(self: &Arc<Self>) {
         let mut state = self.lock();
-        if state.ended_at.is_none() {
-            state.state = JobState::Cancelled;
+        if state.ended_at.is_some() || state.suspended {
+            return;
         }
+        state.state = JobState::Cancelled;
         state.closed = true;
+        state.complete |= self.keeper.is_none();
+        self.keep(Keep::Cancelled);
         state.running.values_mut().for_each(Running::stop);
         self.end_waiting(&mut state, Status::Cancelled, &Bytes::new());
         drop(state);
         self.changed.notify_waiters();
     }
 
-    /// Runs no call that does not run yet, and takes no more.
-    pub(super) fn refuse_rest(self: &Arc<Self>, body: &Bytes) {
+    /// The server ends: runs no call that does not run yet, and takes no more. What of a detached job has not run stays on
+    /// disk, for the next server.
+    pub(super) fn stop(self: &Arc<Self>, body: &Bytes) {
         let mut state = self.lock();
-        state.closed = true;
-        self.end_waiting(&mut state, Status::Refused, body);
+        (state.closed, state.complete) = (true, true);
+        if self.keeper.is_some() {
+            state.suspended = true;
+            state.waiting.clear();
+        } else {
+            self.end_waiting(&mut state, Status::Refused, body);
+        }
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// None of the calls can run.
+    pub(super) fn lose_rest(self: &Arc<Self>, body: &Bytes) {
+        self.end_waiting(&mut self.lock(), Status::Lost, body);
     }
 
     fn end_waiting(self: &Arc<Self>, state: &mut State, status: Status, body: &Bytes) {
@@ -267,13 +349,8 @@ impl Job {
     }
 
     fn never_ran(self: &Arc<Self>, state: &mut State, pending: Pending, status: Status, body: Bytes) {
-        let account = super::outcome::Account::new(
-            pending.n,
-            pending.request_id,
-            pending.queued_at,
-            self.specification.memory_mb,
-        );
-        self.conclude(state, account.ended(status), body, pending.room);
+        let account = Account::new(pending.n, pending.request_id, pending.queued_at, self.specification.memory_mb);
+        self.conclude(state, account.ended(status), body, pending.room, None);
     }
 
     /// Whether a call waits for its turn (and may have it); `false` when none will any more.
@@ -284,7 +361,7 @@ impl Job {
             changed.as_mut().enable();
             {
                 let state = self.lock();
-                if state.closed && state.waiting.is_empty() {
+                if state.suspended || (state.complete && state.waiting.is_empty()) {
                     return false;
                 }
                 if !state.waiting.is_empty() && state.undelivered_bytes < UNDELIVERED_BYTES {
@@ -317,20 +394,44 @@ impl Job {
         self.lock().tell(Event::Started(n));
     }
 
-    /// A running call has ended for good.
-    pub(super) fn ended(self: &Arc<Self>, outcome: CallOutcome, body: Bytes, room: Option<Room>) {
+    /// A running call has ended for good. A detached job takes its account, for the commit that has the outcome.
+    pub(super) fn ended(
+        self: &Arc<Self>,
+        outcome: CallOutcome,
+        body: Bytes,
+        room: Option<Room>,
+        account: Option<(Batch, Uncommitted)>,
+    ) {
         let mut state = self.lock();
         state.running.remove(&outcome.n);
-        self.conclude(&mut state, outcome, body, room);
+        self.conclude(&mut state, outcome, body, room, account);
     }
 
-    fn conclude(self: &Arc<Self>, state: &mut State, outcome: CallOutcome, body: Bytes, room: Option<Room>) {
+    /// A running call stays on disk, for the next server.
+    pub(super) fn left(&self, n: u64) {
+        self.lock().running.remove(&n);
+    }
+
+    fn conclude(
+        self: &Arc<Self>,
+        state: &mut State,
+        outcome: CallOutcome,
+        body: Bytes,
+        room: Option<Room>,
+        account: Option<(Batch, Uncommitted)>,
+    ) {
+        if self.keeper.is_none() {
+            return self.show(state, outcome, body, room);
+        }
+        let (batch, uncommitted) = account.map_or((Batch::new(), None), |(batch, held)| (batch, Some(held)));
+        self.keep(Keep::Outcome { outcome, body, batch, uncommitted });
+    }
+
+    /// The outcome can be seen.
+    fn show(self: &Arc<Self>, state: &mut State, outcome: CallOutcome, body: Bytes, room: Option<Room>) {
         state.counts.add(outcome.status);
         state.cost_usd += outcome.cost_usd;
-        state.ended.insert(outcome.n, outcome.clone());
-        if state.ended.len() > REMEMBERED_MAX {
-            state.ended.pop_first();
-        }
+        state.remember(outcome.clone());
         if state.events.is_some() {
             state.undelivered_bytes += body.len();
             let held = Held { job: Arc::clone(self), result_bytes: body.len(), line_bytes: 0, _room: room };
@@ -341,13 +442,69 @@ impl Job {
     /// All calls have ended and no more come.
     pub(super) fn finish(&self) {
         let mut state = self.lock();
-        state.ended_at = Some(self.clock.now());
-        if state.state == JobState::Running {
-            state.state = JobState::Ended;
+        let now = self.clock.now();
+        if state.suspended {
+            state.tell(Event::Suspended);
+            state.events = None;
+        } else if self.keeper.is_some() {
+            self.keep(Keep::Ended(now));
+        } else {
+            state.end(now);
         }
-        let counts = state.counts;
-        state.tell(Event::Done(counts));
-        state.events = None;
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    fn keep(&self, change: Keep) {
+        if let Some(keeper) = &self.keeper {
+            // It is there as long as the store is.
+            let _ = keeper.send(change);
+        }
+    }
+
+    /// The change is on disk.
+    pub(super) fn kept(self: &Arc<Self>, change: Keep) {
+        let mut state = self.lock();
+        match change {
+            Keep::Call { .. } if state.suspended => {}
+            Keep::Call { call, .. } if state.state == JobState::Cancelled => {
+                self.never_ran(&mut state, Pending::from(call), Status::Cancelled, Bytes::new());
+            }
+            Keep::Call { call, .. } => state.waiting.push_back(Pending::from(call)),
+            Keep::Closed => {
+                state.complete = true;
+                let calls = state.counts.calls;
+                state.tell(Event::Kept(calls));
+            }
+            Keep::Cancelled => state.complete = true,
+            Keep::Outcome { outcome, body, .. } => {
+                state.unfetched.add(outcome.n);
+                self.show(&mut state, outcome, body, None);
+            }
+            Keep::Confirm(calls) => calls.iter().for_each(|n| state.unfetched.remove(*n)),
+            Keep::Ended(at) => state.end(at),
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// The client has these outcomes: they are kept no longer.
+    pub fn confirm(&self, calls: Vec<u64>) {
+        self.keep(Keep::Confirm(calls));
+    }
+
+    /// Whether nothing is kept for its client.
+    pub(super) fn is_fetched(&self) -> bool {
+        self.lock().unfetched.is_empty()
+    }
+
+    pub(super) fn is_suspended(&self) -> bool {
+        self.lock().suspended
+    }
+
+    /// When all of it had ended.
+    pub(super) fn ended_at(&self) -> Option<Timestamp> {
+        self.lock().ended_at
     }
 
     /// Whether everything of it has ended.
@@ -376,7 +533,7 @@ impl Job {
             cost_usd: state.cost_usd,
             created_at: self.created_at,
             ended_at: state.ended_at,
-            unfetched: 0,
+            unfetched: state.unfetched.len(),
             tags: self.specification.tags.clone(),
         }
     }
@@ -396,12 +553,35 @@ impl Job {
         calls
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl From<CallRow> for Pending {
+    fn from(CallRow { n, request_id, queued_at }: CallRow) -> Self {
+        Self { n, request_id, arguments: None, queued_at, room: None }
+    }
+}
+
 impl State {
+    fn remember(&mut self, outcome: CallOutcome) {
+        self.ended.insert(outcome.n, outcome);
+        if self.ended.len() > REMEMBERED_MAX {
+            self.ended.pop_first();
+        }
+    }
+
+    fn end(&mut self, at: Timestamp) {
+        self.ended_at = Some(at);
+        if self.state == JobState::Running {
+            self.state = JobState::Ended;
+        }
+        let counts = self.counts;
+        self.tell(Event::Done(counts));
+        self.events = None;
+    }
+
     fn tell(&mut self, event: Event) {
         if let Some(events) = &self.events
             && let Err(refused) = events.send(event)

@@ -10,6 +10,7 @@ use crate::{
     call::{Uncommitted, Watch},
 };
 use bytes::Bytes;
+use dayfly_store::Batch;
 use dayfly_types::{Invocation, InvokeError};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -27,7 +28,7 @@ pub(super) async fn dispatch(engine: Arc<Engine>, job: Arc<Job>) {
         let uncommitted = match engine.calls.reserve().await {
             Ok(uncommitted) => uncommitted,
             Err(error @ InvokeError::ShuttingDown) => {
-                job.refuse_rest(&error_body(&error));
+                job.stop(&error_body(&error));
                 continue;
             }
             // The store is behind: the calls wait.
@@ -50,19 +51,53 @@ async fn run(
     uncommitted: Uncommitted,
 ) {
     let Pending { n, request_id, arguments, queued_at, room } = pending;
+    let mut account = Account::new(n, request_id, queued_at, job.specification.memory_mb);
+    let payload = match arguments {
+        Some(arguments) => arguments,
+        None => match engine.rows.arguments(job.id, n).await {
+            Ok(Some(arguments)) => arguments,
+            found => {
+                tracing::error!(job = %job.id, n, error = ?found.err(), "the arguments of a call were lost");
+                let body = error_body(&InvokeError::Internal("its arguments are not there".to_owned()));
+                return job.ended(account.ended(Status::Lost), body, room, None);
+            }
+        },
+    };
     let invocation = Arc::new(Invocation {
         request_id,
         function: job.function.arn.clone(),
-        payload: arguments,
+        payload,
         client_context: None,
         tenant_id: None,
         trace_header: None,
         received_at: queued_at,
     });
-    let mut account = Account::new(n, request_id, queued_at, job.specification.memory_mb);
-    let body = attempts(&engine, &job, &invocation, &mut account, uncommitted).await;
+    let Attempted { body, account: record } = attempts(&engine, &job, &invocation, &mut account, uncommitted).await;
     drop(invocation);
-    job.ended(account.into_outcome(), body, room);
+    let outcome = account.into_outcome();
+    // Most likely it was this server's end that killed it: the next one runs it again.
+    let left = job.is_suspended() && (outcome.status.died() || outcome.status == Status::Refused);
+    if job.specification.detach && !left {
+        return job.ended(outcome, body, room, record);
+    }
+    if let Some((batch, held)) = record {
+        engine.calls.commit_soon(batch, held);
+    }
+    if left { job.left(n) } else { job.ended(outcome, body, room, None) }
+}
+
+/// How the attempts of a call ended.
+struct Attempted {
+    /// What the client gets beside the outcome.
+    body: Bytes,
+    /// The account of the last one, to be committed.
+    account: Option<(Batch, Uncommitted)>,
+}
+
+impl Attempted {
+    fn without_account(body: Bytes) -> Self {
+        Self { body, account: None }
+    }
 }
 
 async fn attempts(
@@ -71,14 +106,14 @@ async fn attempts(
     invocation: &Arc<Invocation>,
     account: &mut Account,
     uncommitted: Uncommitted,
-) -> Bytes {
+) -> Attempted {
     let n = account.outcome().n;
     let mut uncommitted = Some(uncommitted);
     let mut attempt = 1;
     loop {
         let Some(cancel) = job.arm(n) else {
             account.did_not_run(Status::Cancelled);
-            return Bytes::new();
+            return Attempted::without_account(Bytes::new());
         };
         let held = match uncommitted.take() {
             Some(held) => Ok(held),
@@ -92,10 +127,11 @@ async fn attempts(
                 match result {
                     Ok(outcome) => {
                         let body = account.ran(outcome, &engine.meter);
-                        engine.calls.commit_soon(batch, held);
-                        if !account.outcome().status.died() || attempt > job.specification.retries {
-                            return body;
+                        let last = attempt > job.specification.retries || job.is_suspended();
+                        if last || !account.outcome().status.died() {
+                            return Attempted { body, account: Some((batch, held)) };
                         }
+                        engine.calls.commit_soon(batch, held);
                         attempt += 1;
                         continue;
                     }
@@ -109,13 +145,13 @@ async fn attempts(
         match refused {
             InvokeError::Cancelled => {
                 account.did_not_run(Status::Cancelled);
-                return Bytes::new();
+                return Attempted::without_account(Bytes::new());
             }
             // Other calls have the machine's memory: this one waits on.
             InvokeError::Throttled { retry_after, .. } => pause(engine, job, n, retry_after).await,
             error => {
                 account.did_not_run(Status::Refused);
-                return error_body(&error);
+                return Attempted::without_account(error_body(&error));
             }
         }
     }

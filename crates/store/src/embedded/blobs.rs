@@ -147,6 +147,10 @@ impl NewBlob for New {
         self.bytes
     }
 
+    fn path(&self) -> Result<PathBuf, Error> {
+        self.written.as_ref().map(|written| written.file.path().to_owned()).ok_or_else(broken)
+    }
+
     async fn keep(mut self: Box<Self>) -> Result<(), Error> {
         let Written { file, hash } = self.written.take().ok_or_else(broken)?;
         let (dir, bytes) = (self.dir.clone(), self.bytes);

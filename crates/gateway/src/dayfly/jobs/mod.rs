@@ -1,7 +1,7 @@
 //! Jobs: the stream that is one (`docs/jobs.md`), and the operations on those that there are.
 
+mod fetch;
 pub mod frames;
-mod function_file;
 mod operations;
 mod source;
 mod stream;
@@ -43,14 +43,10 @@ pub async fn stream(
     let bounds =
         Bounds { function_file_bytes: limits.function_file_bytes, arguments_bytes: limits.sync_payload_bytes as u64 };
     let source = Source::new(body, bounds, gateway.patience.clone());
-    let answered = match sender {
-        Err(error) => Err((error, source)),
-        Ok(_) if parts.uri.path() != "/jobs" => Err((Error::unknown_operation(parts.uri.path()), source)),
-        Ok(sender) => stream::answer(gateway, &sender, source).await,
-    };
-    match answered {
-        Ok(response) => response,
-        Err((error, source)) => refuse(error, id, source).await,
+    match sender {
+        Err(error) => refuse(error, id, source).await,
+        Ok(sender) if parts.uri.path() == "/jobs" => stream::answer(gateway, &sender, id, source).await,
+        Ok(sender) => fetch::answer(gateway, &sender, id, parts.uri.path(), source).await,
     }
 }
 

@@ -4,8 +4,10 @@ use super::frames::{self, Bounds, Part, Reader};
 use crate::{Patience, body};
 use bytes::{Bytes, BytesMut};
 use dayfly_scheduler::jobs;
+use dayfly_store::Error as StoreError;
 use hyper::body::Incoming;
-use std::{io, sync::Arc};
+use serde_json::json;
+use std::sync::Arc;
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
@@ -21,9 +23,12 @@ pub enum Failure {
     /// The job could not begin.
     #[error(transparent)]
     Job(#[from] jobs::Error),
-    /// The function file could not be written.
-    #[error("the server cannot keep the function file")]
-    Disk,
+    /// The store failed.
+    #[error("the server cannot keep or read what belongs to the job")]
+    Store(#[from] StoreError),
+    /// Another client fetches the outcomes now.
+    #[error("another client fetches the outcomes now")]
+    Superseded,
     /// The client takes nothing, or is not there.
     #[error("the client is gone")]
     Gone,
@@ -35,15 +40,18 @@ impl Failure {
         match self {
             Self::Protocol(_) | Self::Body(_) => "InvalidFrame",
             Self::Job(error) => job_error(error).0,
-            Self::Disk => "ServiceException",
+            Self::Store(_) => "ServiceException",
+            Self::Superseded => "Superseded",
             Self::Gone => "ClientGone",
         }
     }
 
-    /// The disk is full or worse: for the log.
-    pub fn disk(error: io::Error) -> Self {
-        tracing::error!(%error, "a function file could not be written");
-        Self::Disk
+    /// What the client is told.
+    pub fn frame(&self) -> Bytes {
+        if let Self::Store(error) | Self::Job(jobs::Error::Store(error)) = self {
+            tracing::error!(%error, "a job's request failed");
+        }
+        frames::head(b'E', &json!({"type": self.kind(), "message": self.to_string()}), 0)
     }
 }
 
@@ -60,6 +68,7 @@ pub fn job_error(error: &jobs::Error) -> (&'static str, http::StatusCode) {
         jobs::Error::Invalid(_) => ("ValidationException", StatusCode::BAD_REQUEST),
         jobs::Error::Environment(_) => ("InvalidEnvironment", StatusCode::BAD_REQUEST),
         jobs::Error::TooMany => ("TooManyRequestsException", StatusCode::TOO_MANY_REQUESTS),
+        jobs::Error::Store(_) => ("ServiceException", StatusCode::INTERNAL_SERVER_ERROR),
         jobs::Error::ShuttingDown => ("ServiceUnavailableException", StatusCode::SERVICE_UNAVAILABLE),
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{
     frames::{self, Part},
-    function_file::{Arrived, Incoming as IncomingFile},
+    refuse,
     source::{Failure, Source},
 };
 use crate::{
@@ -14,8 +14,9 @@ use crate::{
     sender::Sender,
 };
 use bytes::{Bytes, BytesMut};
-use dayfly_scheduler::jobs::{Event, Held, Job, Refusal, Specification};
-use dayfly_types::Environment;
+use dayfly_scheduler::jobs::{self, Event, Held, Job, Refusal, Specification};
+use dayfly_store::NewBlob;
+use dayfly_types::{Environment, RequestId};
 use http::StatusCode;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -26,26 +27,26 @@ use tokio::{
 };
 
 /// Pieces of an answer on their way to the connection.
-const PIECES: usize = 4;
+pub(super) const PIECES: usize = 4;
 /// Frames are put together into pieces of about this size.
 const PIECE_BYTES: usize = 64 << 10;
 /// How long an answer is silent at most.
-const HEARTBEAT: Duration = Duration::from_millis(300);
+pub(super) const HEARTBEAT: Duration = Duration::from_millis(300);
 /// How long a client may go on sending after the last frame that it gets.
 const LINGER: Duration = Duration::from_secs(2);
 /// Media type of both bodies.
-const FRAMES: &str = "application/x-dayfly-job";
+pub(super) const FRAMES: &str = "application/x-dayfly-job";
 
 /// Answers a request whose sender is known.
-pub async fn answer(gateway: &Gateway, sender: &Sender, mut source: Source) -> Result<Response, (Error, Source)> {
+pub async fn answer(gateway: &Gateway, sender: &Sender, id: RequestId, mut source: Source) -> Response {
     let specification = match described(gateway, sender, &mut source).await {
         Ok(specification) => specification,
-        Err(error) => return Err((error, source)),
+        Err(error) => return refuse(error, id, source).await,
     };
     let (pieces, answer) = mpsc::channel(PIECES);
     let conversation = Conversation { gateway: gateway.clone(), source, pieces };
     tokio::spawn(conversation.run(sender.clone(), specification));
-    Ok(response::pieces(FRAMES, answer))
+    response::pieces(FRAMES, answer)
 }
 
 /// Reads the head of the `S` frame.
@@ -74,12 +75,12 @@ struct Conversation {
     pieces: mpsc::Sender<io::Result<Bytes>>,
 }
 
-/// Takes a job back when its connection ends, in whatever way.
+/// Takes a job back when its connection ends, in whatever way, unless it is one that goes on.
 struct Attached(Arc<Job>);
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        self.0.cancel();
+        self.0.leave();
     }
 }
 
@@ -88,8 +89,7 @@ impl Conversation {
         let ended = self.begin_and_attend(&sender, specification).await;
         if let Err(failure) = ended {
             tracing::debug!(%failure, "a job failed as a whole");
-            let frame = frames::head(b'E', &json!({"type": failure.kind(), "message": failure.to_string()}), 0);
-            let _ = self.send(frame).await;
+            let _ = self.send(failure.frame()).await;
         }
         // To close while the client still writes would cost it the last frames.
         let _ = timeout(LINGER, async {
@@ -105,8 +105,7 @@ impl Conversation {
         let file = self.receive_file().await?;
         let place = (sender.principal.account(), &sender.region);
         let jobs = self.gateway.options.scheduler.jobs();
-        let (job, events) = jobs.begin(specification, place, file.function_file()).await?;
-        drop(file);
+        let (job, events) = jobs.begin(specification, place, file).await?;
         let attached = Attached(job);
         let job = &attached.0;
         let begun = json!({"job": job.id, "function": job.function.arn.name, "max_in_flight": job.in_flight});
@@ -124,12 +123,13 @@ impl Conversation {
         }
     }
 
-    async fn receive_file(&mut self) -> Result<Arrived, Failure> {
-        let mut file = IncomingFile::begin(&self.gateway.options.scratch).await.map_err(Failure::disk)?;
+    /// Hashed and written as it comes, never whole in memory.
+    async fn receive_file(&mut self) -> Result<Box<dyn NewBlob>, Failure> {
+        let mut file = self.gateway.options.store.blobs.begin().await?;
         while let Some(piece) = self.source.body_piece().await? {
-            file.write(piece).await.map_err(Failure::disk)?;
+            file.write(piece).await?;
         }
-        file.finish().await.map_err(Failure::disk)
+        Ok(file)
     }
 
     async fn send(&self, piece: Bytes) -> Result<(), Failure> {
@@ -137,7 +137,11 @@ impl Conversation {
     }
 }
 
-async fn send(pieces: &mpsc::Sender<io::Result<Bytes>>, piece: Bytes, patience: Duration) -> Result<(), Failure> {
+pub(super) async fn send(
+    pieces: &mpsc::Sender<io::Result<Bytes>>,
+    piece: Bytes,
+    patience: Duration,
+) -> Result<(), Failure> {
     match timeout(patience, pieces.send(Ok(piece))).await {
         Ok(Ok(())) => Ok(()),
         _ => Err(Failure::Gone),
@@ -154,6 +158,12 @@ struct CallHeader {
 #[serde(deny_unknown_fields)]
 struct CancelHeader {
     calls: Option<Vec<u64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConfirmHeader {
+    pub n: Vec<u64>,
 }
 
 /// Takes calls and cancels until the client has said all it will.
@@ -187,13 +197,14 @@ async fn read_calls(source: &mut Source, job: &Arc<Job>) -> Result<(), Failure> 
                 closed = true;
                 job.close();
             }
+            b'A' => job.confirm(read::<ConfirmHeader>(&header)?.n),
             kind => return Err(Failure::Protocol(format!("a frame {:?} at the wrong time", char::from(kind)))),
         }
     }
     if closed || !job.takes_calls() { Ok(()) } else { Err(Failure::Protocol("the calls end without a 'Z'".to_owned())) }
 }
 
-fn read<T: DeserializeOwned>(header: &[u8]) -> Result<T, Failure> {
+pub(super) fn read<T: DeserializeOwned>(header: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(header).map_err(|error| Failure::Protocol(format!("a frame's header: {error}")))
 }
 
@@ -222,6 +233,8 @@ async fn tell(
                     piece.frame(b'D', &counts, &[]);
                     done = true;
                 }
+                Event::Suspended => return Err(Failure::Job(jobs::Error::ShuttingDown)),
+                Event::Kept(calls) => piece.frame(b'Z', &json!({"calls": calls}), &[]),
                 Event::Started(n) => piece.started.push(n),
                 Event::Line { n, text, held } => {
                     piece.frame(b'L', &json!({"n": n}), text.as_bytes());
