@@ -103,13 +103,17 @@ class Stream:
         """Ends the request's body."""
         self.socket.sendall(b"0\r\n\r\n")
 
-    def read(self):
-        """The next frame but empty `W`s: kind, header, body; `None` at the end."""
+    def begin(self):
+        """Waits for the head of the answer."""
         if self.answer is None:
             self.answer = http.client.HTTPResponse(self.socket, method="POST")
             self.answer.begin()
             if self.answer.status != 200:
                 raise Refused(self.answer.status, json.loads(self.answer.read()))
+
+    def read(self):
+        """The next frame but empty `W`s: kind, header, body; `None` at the end."""
+        self.begin()
         while True:
             head = self.answer.read(HEAD.size)
             if not head:

@@ -319,7 +319,9 @@ def test_a_detached_job_that_its_client_has_not_sent_to_the_end_is_cancelled(ser
 
 def test_who_fetches_later_takes_over(server):
     job = submit_detached(server, SLEEP, 1)["job"]
-    with jobs.Stream(server, f"/jobs/{job}/outcomes") as first, jobs.Stream(server, f"/jobs/{job}/outcomes") as second:
+    with jobs.Stream(server, f"/jobs/{job}/outcomes") as first:
+        first.begin()
+        second = jobs.Stream(server, f"/jobs/{job}/outcomes")
         assert first.read()[:2][1]["type"] == "Superseded"
         calls.dayfly(server, "CancelJob", job=job)
         kind, header, _ = second.read()
@@ -351,3 +353,25 @@ def test_a_detached_job_outlives_its_server(folder, tmp_path, how):
         assert job not in [found["job"] for found in calls.dayfly(own, "ListJobs")["jobs"]]
         # Nothing is left of it, the function file included.
         assert not [path for path in (folder / "store/blobs").rglob("*") if path.is_file()]
+
+
+def test_the_command_line_lists_shows_and_cancels(server):
+    stream, begun = jobs.begin(server, SLEEP, name="sleeper", max_in_flight=1)
+    with stream:
+        stream.send(frame("C", {"n": 0}, b""), frame("C", {"n": 1}, b""))
+        running(stream, 1)
+        job = begun["job"]
+        assert any(line.split()[:3] == [job, "sleeper", "running"] for line in server.cli("jobs").stdout.splitlines())
+        assert job in [found["job"] for found in json.loads(server.cli("jobs", "--json").stdout)]
+        shown = verb(server, "show", job[:13]).stdout
+        assert "waiting      1" in shown and begun["function"] in shown
+        assert [call["state"] for call in json.loads(verb(server, "show", job, "--json").stdout)["calls"]] == ["running", "waiting"]
+        assert verb(server, "cancel", job[:13]).stdout == f"cancelled {job}\n"
+        assert stream.rest()[-1][1]["cancelled"] == 2
+    unknown = verb(server, "show", "ffffffffffff", check=False)
+    assert unknown.returncode == 1 and "there is no job ffffffffffff" in unknown.stderr
+
+
+def verb(server, what, job, *more, **options):
+    """`dayfly jobs show|cancel JOB`."""
+    return server.cli("jobs", what, job, *more, **options)

@@ -47,6 +47,8 @@ pub enum Verb {
     Layer(Layer),
     /// Show what calls used and what they cost
     Bill(Bill),
+    /// List jobs, show one, or cancel one
+    Jobs(Jobs),
     /// Tell what this machine gives, what it lacks, and what that means
     Doctor(Doctor),
     /// Start a server of its own, deploy a function, call it 20 times, show the bill, clean up
@@ -288,6 +290,43 @@ pub struct Bill {
     pub json: bool,
     #[command(flatten)]
     pub target: Target,
+}
+
+/// Options of `dayfly jobs`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dayfly jobs
+  dayfly jobs show 3f2b                 the first digits of its id are enough
+  dayfly jobs cancel 3f2b
+  dayfly jobs --json | jq -r '.[] | select(.state == \"running\") | .job'
+
+A job is what `dayfly.map(f, xs)` makes in Python. To cancel one ends the calls that run, too.")]
+pub struct Jobs {
+    /// What to do with one of them
+    #[command(subcommand)]
+    pub what: Option<JobsVerb>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// What `dayfly jobs` does with one job.
+#[derive(Debug, Subcommand)]
+pub enum JobsVerb {
+    /// Show a job, and those of its calls that did not succeed
+    Show(OneJob),
+    /// Take a job back: its running calls are ended
+    Cancel(OneJob),
+}
+
+/// A job.
+#[derive(Debug, Args)]
+pub struct OneJob {
+    /// Its id, or the beginning of it
+    pub id: String,
 }
 
 /// Options of `dayfly doctor`.

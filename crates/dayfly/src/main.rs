@@ -49,6 +49,7 @@ async fn run(verb: cli::Verb) -> Result<(), verbs::Error> {
         cli::Verb::Rm(options) => verbs::rm::run(&options).await,
         cli::Verb::Environments(options) => verbs::environments::run(&options).await,
         cli::Verb::Layer(options) => verbs::layer::run(&options).await,
+        cli::Verb::Jobs(options) => verbs::jobs::run(&options).await,
         cli::Verb::Bill(options) => verbs::bill::run(&options).await,
         cli::Verb::Doctor(options) => verbs::doctor::run(&options),
         cli::Verb::Demo(options) => verbs::demo::run(&options).await,

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod env;
 pub mod environments;
 pub mod invoke;
+pub mod jobs;
 pub mod layer;
 pub mod logs;
 pub mod ls;
