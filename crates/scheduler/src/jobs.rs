@@ -35,7 +35,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::available_parallelism,
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Most jobs at once in an account.
 const RUNNING_MAX: usize = 256;
@@ -83,11 +83,11 @@ struct Engine {
     arguments: Arc<Semaphore>,
     registry: Mutex<Registry>,
     rows: Rows,
+    draining: watch::Sender<bool>,
 }
 
 #[derive(Default)]
 struct Registry {
-    draining: bool,
     by_id: HashMap<JobId, Arc<Job>>,
     /// In order of their beginning.
     in_order: BTreeMap<u64, JobId>,
@@ -108,7 +108,18 @@ impl Jobs {
         let arguments = Arc::new(Semaphore::new(ARGUMENTS_KIB));
         let registry = Mutex::default();
         let rows = Rows { store };
-        let engine = Engine { admission, calls, executor, meter, clock, limits, arguments, registry, rows };
+        let engine = Engine {
+            admission,
+            calls,
+            executor,
+            meter,
+            clock,
+            limits,
+            arguments,
+            registry,
+            rows,
+            draining: watch::Sender::new(false),
+        };
         let jobs = Self { engine: Arc::new(engine) };
         jobs.restore().await?;
         tokio::spawn(restore::forget_old(Arc::downgrade(&jobs.engine)));
@@ -125,7 +136,7 @@ impl Jobs {
             let (wanted, had) = (specification.runtime, had.join(", "));
             return Err(Error::Invalid(format!("there is no interpreter for {wanted} on this server; it has {had}")));
         }
-        self.registry().admits()
+        self.admits(&self.registry())
     }
 
     /// Begins a job whose function file is `file`. Its events come through the receiver; when that is dropped, they are
@@ -165,7 +176,10 @@ impl Jobs {
             events: Some(events),
             keeper,
         }));
-        self.registry().add(&job)?;
+        let mut registry = self.registry();
+        self.admits(&registry)?;
+        registry.add(&job);
+        drop(registry);
         if let Some(changes) = changes {
             let clock = Arc::clone(&engine.clock);
             tokio::spawn(keeper::run(engine.rows.clone(), row, Arc::downgrade(&job), clock, changes));
@@ -222,7 +236,7 @@ impl Jobs {
     /// now gets no more.
     pub fn fetch(&self, account: &AccountId, id: JobId) -> Option<Fetcher> {
         let job = self.get(account, id).filter(|job| job.specification.detach)?;
-        Some(Fetcher::new(job, self.engine.rows.clone()))
+        Some(Fetcher::new(job, self.engine.rows.clone(), self.engine.draining.subscribe()))
     }
 
     /// The job, when it is remembered.
@@ -256,12 +270,20 @@ impl Jobs {
 
     /// No new jobs, and no call that does not run yet.
     pub(crate) fn drain(&self) {
-        let mut registry = self.registry();
-        registry.draining = true;
+        let registry = self.registry();
+        self.engine.draining.send_replace(true);
         let jobs: Vec<Arc<Job>> = registry.by_id.values().cloned().collect();
         drop(registry);
         let body = outcome::error_body(&InvokeError::ShuttingDown);
         jobs.iter().filter(|job| !job.has_ended()).for_each(|job| job.stop(&body));
+    }
+
+    fn admits(&self, registry: &Registry) -> Result<(), Error> {
+        if *self.engine.draining.borrow() {
+            return Err(Error::ShuttingDown);
+        }
+        let running = registry.by_id.values().filter(|job| !job.has_ended()).count();
+        if running < RUNNING_MAX { Ok(()) } else { Err(Error::TooMany) }
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -270,19 +292,9 @@ impl Jobs {
 }
 
 impl Registry {
-    fn admits(&self) -> Result<(), Error> {
-        if self.draining {
-            return Err(Error::ShuttingDown);
-        }
-        let running = self.by_id.values().filter(|job| !job.has_ended()).count();
-        if running < RUNNING_MAX { Ok(()) } else { Err(Error::TooMany) }
-    }
-
-    fn add(&mut self, job: &Arc<Job>) -> Result<(), Error> {
-        self.admits()?;
+    fn add(&mut self, job: &Arc<Job>) {
         self.forget_some();
         self.insert(job);
-        Ok(())
     }
 
     fn insert(&mut self, job: &Arc<Job>) {

@@ -44,6 +44,8 @@ pub(crate) struct Script {
     published: Mutex<HashSet<(String, Runtime)>>,
     /// What publishing a package whose hash is here ends with.
     pub bad_packages: Mutex<Vec<String>>,
+    /// Status of a call that failed with an error of this type.
+    status: Mutex<fn(&str) -> UsageStatus>,
 }
 
 /// A call as the worker saw it.
@@ -68,7 +70,12 @@ impl Script {
             may_publish: Semaphore::new(1000),
             published: Mutex::default(),
             bad_packages: Mutex::default(),
+            status: Mutex::new(|_| UsageStatus::Error),
         }
+    }
+
+    pub(crate) fn set_status(&self, status: fn(&str) -> UsageStatus) {
+        *self.status.lock().unwrap() = status;
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -115,7 +122,7 @@ impl Executor for Script {
         Ok(())
     }
 
-    async fn call(&self, call: Call) -> Result<Outcome, InvokeError> {
+    async fn call(&self, mut call: Call) -> Result<Outcome, InvokeError> {
         let (id, started_at) = (call.invocation.request_id, self.clock.now());
         self.calls.lock().unwrap().push(Seen {
             request_id: id,
@@ -129,7 +136,31 @@ impl Executor for Script {
         };
         say(LogSource::Platform, format!("START RequestId: {id} Version: $LATEST"));
         say(LogSource::Function, "at work".to_owned());
-        let result = (self.handler)(&call).await?;
+        let handled = (self.handler)(&call);
+        if let Some(started) = call.started.take() {
+            let _ = started.send(());
+        }
+        let cancel = call.cancel.take();
+        let cancelled = async {
+            let asked = match cancel {
+                Some(cancel) => cancel.await.is_ok(),
+                None => false,
+            };
+            if !asked {
+                std::future::pending::<()>().await;
+            }
+        };
+        let mut status = UsageStatus::Success;
+        let result = tokio::select! {
+            result = handled => result?,
+            () = cancelled => {
+                status = UsageStatus::Cancelled;
+                Err(FunctionError { error_type: "Sandbox.Cancelled".to_owned(), payload: Bytes::new() })
+            }
+        };
+        if let (Err(error), UsageStatus::Success) = (&result, status) {
+            status = self.status.lock().unwrap()(&error.error_type);
+        }
         say(LogSource::Platform, format!("END RequestId: {id}"));
         say(LogSource::Platform, format!("REPORT RequestId: {id}\tDuration: 1.00 ms\tBilled Duration: 1 ms\t"));
         let usage = Usage {
@@ -147,7 +178,7 @@ impl Executor for Script {
             init_us: None,
             restore_us: None,
             ephemeral_storage_mb: 512,
-            status: if result.is_ok() { UsageStatus::Success } else { UsageStatus::Error },
+            status,
             tags: call.function.tags.clone(),
         };
         Ok(Outcome { executed_version: "$LATEST".to_owned(), result, usage, log_tail: None })

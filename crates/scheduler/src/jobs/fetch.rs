@@ -9,8 +9,10 @@ use bytes::Bytes;
 use dayfly_store::Error;
 use std::{
     collections::{BTreeMap, HashMap},
+    future::Future,
     sync::Arc,
 };
+use tokio::sync::watch;
 
 /// Calls with an outcome that is not confirmed, in the order in which they ended.
 #[derive(Default)]
@@ -51,6 +53,7 @@ pub struct Fetcher {
     number: u64,
     /// The place after the last outcome that was given.
     next: u64,
+    draining: watch::Receiver<bool>,
 }
 
 /// What there is to fetch.
@@ -72,14 +75,14 @@ enum Step {
 }
 
 impl Fetcher {
-    pub(super) fn new(job: Arc<Job>, rows: Rows) -> Self {
+    pub(super) fn new(job: Arc<Job>, rows: Rows, draining: watch::Receiver<bool>) -> Self {
         let number = {
             let mut state = job.lock();
             state.unfetched.fetcher += 1;
             state.unfetched.fetcher
         };
         job.changed.notify_waiters();
-        Self { job, rows, number, next: 0 }
+        Self { job, rows, number, next: 0, draining }
     }
 
     /// The next of what there is, as soon as there is something. Nothing is skipped when this is given up half-way.
@@ -102,6 +105,12 @@ impl Fetcher {
                 }
             }
         }
+    }
+
+    /// Resolves when the server ends: who has everything need not be waited for.
+    pub fn server_ends(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut draining = self.draining.clone();
+        async move { drop(draining.wait_for(|draining| *draining).await) }
     }
 
     fn step(&self) -> Step {

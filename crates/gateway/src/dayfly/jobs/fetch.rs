@@ -51,6 +51,7 @@ async fn converse(
         let step = tokio::select! {
             biased;
             () = pieces.closed() => return,
+            () = fetcher.server_ends(), if told_end => return,
             part = source.next(), if !heard_end => confirmed(&fetcher, part).map(|more| heard_end = !more),
             fetched = fetcher.next(), if !told_end => match fetched {
                 Ok(fetched) => give(fetched, &pieces, patience, &mut told_end).await,
