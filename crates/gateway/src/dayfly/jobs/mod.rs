@@ -2,6 +2,7 @@
 
 mod fetch;
 pub mod frames;
+mod function_file;
 mod operations;
 mod source;
 mod stream;

@@ -5,7 +5,7 @@
 
 use super::{
     frames::{self, Part},
-    refuse,
+    function_file, refuse,
     source::{Failure, Source},
 };
 use crate::{
@@ -15,7 +15,6 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use dayfly_scheduler::jobs::{self, Event, Held, Job, Refusal, Specification};
-use dayfly_store::NewBlob;
 use dayfly_types::{Environment, RequestId};
 use http::StatusCode;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -102,7 +101,7 @@ impl Conversation {
     }
 
     async fn begin_and_attend(&mut self, sender: &Sender, specification: Specification) -> Result<(), Failure> {
-        let file = self.receive_file().await?;
+        let file = function_file::receive(&mut self.source, self.gateway.options.store.blobs.as_ref()).await?;
         let place = (sender.principal.account(), &sender.region);
         let jobs = self.gateway.options.scheduler.jobs();
         let (job, events) = jobs.begin(specification, place, file).await?;
@@ -121,15 +120,6 @@ impl Conversation {
             failure = reading => Err(failure),
             told = tell(events, pieces, gateway.patience.answer) => told,
         }
-    }
-
-    /// Hashed and written as it comes, never whole in memory.
-    async fn receive_file(&mut self) -> Result<Box<dyn NewBlob>, Failure> {
-        let mut file = self.gateway.options.store.blobs.begin().await?;
-        while let Some(piece) = self.source.body_piece().await? {
-            file.write(piece).await?;
-        }
-        Ok(file)
     }
 
     async fn send(&self, piece: Bytes) -> Result<(), Failure> {
