@@ -13,8 +13,12 @@ use crate::{
 };
 use bytes::Bytes;
 use dayfly_types::{Limits, RequestId, credentials::Principal};
-use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
-use hyper::body::Incoming;
+use http::{
+    HeaderName, HeaderValue, StatusCode,
+    header::{CONNECTION, EXPECT},
+    request::Parts,
+};
+use hyper::body::{Body, Incoming};
 use sha2::{Digest, Sha256};
 use tracing::{Instrument, info_span};
 
@@ -46,7 +50,13 @@ pub async fn answer(
     } else {
         info_span!("gateway.request", request_id = %id)
     };
+    let waits_in_vain = parts.headers.contains_key(EXPECT) && body.is_end_stream();
     let mut response = known(gateway, peer, memory, id, parts, body).instrument(span).await;
+    if waits_in_vain {
+        // There is no `100 Continue` for a body without bytes, and botocore takes the next answer on a connection on which
+        // it saw none for the end of this one.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(HeaderName::from_static("x-amzn-requestid"), value);
     }

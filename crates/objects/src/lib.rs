@@ -16,6 +16,9 @@ mod reader;
 mod rows;
 mod uploads;
 
+#[cfg(test)]
+mod tests;
+
 pub use buckets::{Bucket, valid_bucket_name};
 pub use content::{NewContent, Received};
 pub use list::{Listing, Page};

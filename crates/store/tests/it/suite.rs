@@ -1,7 +1,7 @@
 //! What every implementation of the store does. A factory gives an empty store, and opens the same data again.
 
 use bytes::Bytes;
-use dayfly_store::{Batch, Error, Precondition, Store};
+use dayfly_store::{Batch, Error, Precondition, Store, shared};
 use dayfly_types::Timestamp;
 use std::{future::Future, time::Duration};
 
@@ -27,7 +27,8 @@ macro_rules! suite {
             a_refused_write_does_not_spoil_its_neighbours, a_watcher_sees_changes_in_order_and_may_lag,
             messages_come_in_order_of_visibility, a_lease_ends_and_is_gone, settling_commits_its_batch_too,
             many_consumers_get_each_message_once, a_full_queue_refuses, a_queue_is_purged,
-            everything_is_there_again_after_reopening, blobs_are_found_by_their_hash, a_closed_store_says_so,
+            everything_is_there_again_after_reopening, blobs_are_found_by_their_hash,
+            a_blob_may_come_and_go_in_pieces, a_blob_goes_with_its_last_user, a_closed_store_says_so,
         );
     };
 }
@@ -388,6 +389,62 @@ pub async fn blobs_are_found_by_their_hash(factory: &impl Factory) {
     store.blobs.delete(&hash).await.unwrap();
     store.blobs.delete(&hash).await.unwrap();
     assert_eq!(store.blobs.get(&hash).await.unwrap(), None);
+}
+
+pub async fn a_blob_may_come_and_go_in_pieces(factory: &impl Factory) {
+    let store = factory.open().await;
+    let whole: Vec<u8> = (0..200_000_u32).map(|index| index as u8).collect();
+    let hash = store.blobs.put(whole.clone().into()).await.unwrap();
+    store.blobs.delete(&hash).await.unwrap();
+    let mut new = store.blobs.begin().await.unwrap();
+    for piece in whole.chunks(33_333) {
+        assert_eq!(store.blobs.get(&hash).await.unwrap(), None, "nobody sees half a blob");
+        new.write(Bytes::copy_from_slice(piece)).await.unwrap();
+    }
+    assert_eq!((new.sha256(), new.bytes()), (hash.clone(), 200_000));
+    new.keep().await.unwrap();
+    let mut reader = store.blobs.open(&hash).await.unwrap().unwrap();
+    assert_eq!(reader.read(0, 10).await.unwrap(), whole[..10]);
+    assert_eq!(reader.read(199_990, 100).await.unwrap(), whole[199_990..]);
+    assert_eq!(reader.read(200_000, 1).await.unwrap(), "");
+    // Once more the same, and one that is given up.
+    let mut again = store.blobs.begin().await.unwrap();
+    again.write(whole.clone().into()).await.unwrap();
+    again.keep().await.unwrap();
+    let mut dropped = store.blobs.begin().await.unwrap();
+    dropped.write("dropped".into()).await.unwrap();
+    let never = dropped.sha256();
+    drop(dropped);
+    assert!(store.blobs.open(&never).await.unwrap().is_none());
+    store.blobs.delete(&hash).await.unwrap();
+    assert!(store.blobs.open(&hash).await.unwrap().is_none());
+    assert_eq!(reader.read(5, 5).await.unwrap(), whole[5..10], "a reader keeps what it reads");
+}
+
+pub async fn a_blob_goes_with_its_last_user(factory: &impl Factory) {
+    let store = factory.open().await;
+    let there = async |sha256: &str| store.blobs.path(sha256).await.unwrap().is_some();
+    let held = store.shared.put("content".into()).await.unwrap();
+    let sha256 = held.sha256.clone();
+    store.tables.commit(shared::used(shared::used(Batch::new(), &sha256, "a"), &sha256, "b")).await.unwrap();
+    drop(held);
+    for (user, left) in [("a", true), ("b", false)] {
+        store.tables.commit(shared::unused(Batch::new(), &sha256, user)).await.unwrap();
+        store.shared.sweep(&sha256).await.unwrap();
+        assert_eq!(there(&sha256).await, left, "without {user}");
+    }
+    // What was stored and never used is marked, and waits for who holds it.
+    let held = store.shared.put("orphan".into()).await.unwrap();
+    let orphan = held.sha256.clone();
+    let sweeping = tokio::spawn({
+        let store = store.clone();
+        async move { store.shared.sweep_marked().await.unwrap() }
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(there(&orphan).await);
+    drop(held);
+    sweeping.await.unwrap();
+    assert!(!there(&orphan).await);
 }
 
 pub async fn a_closed_store_says_so(factory: &impl Factory) {

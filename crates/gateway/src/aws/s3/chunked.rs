@@ -202,3 +202,123 @@ fn malformed() -> Error {
 fn mismatch(error: sigv4::Error) -> Error {
     Error::of_signer(&error.into(), crate::aws::Protocol::RestXml)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sigv4::Hashed;
+
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    const SIGNATURES: [&str; 4] = [
+        "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9",
+        "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648",
+        "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497",
+        "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9",
+    ];
+
+    /// The example in AWS's "Signature calculations for the Authorization header: transferring payload in multiple chunks".
+    fn example() -> (Chain, Vec<u8>) {
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,\
+             SignedHeaders=content-encoding;content-length;host;x-amz-content-sha256;x-amz-date;\
+             x-amz-decoded-content-length;x-amz-storage-class,Signature={}",
+            SIGNATURES[0]
+        );
+        let parts = http::Request::builder()
+            .method("PUT")
+            .uri("/examplebucket/chunkObject.txt")
+            .header("host", "s3.amazonaws.com")
+            .header("x-amz-date", "20130524T000000Z")
+            .header("x-amz-storage-class", "REDUCED_REDUNDANCY")
+            .header("authorization", authorization)
+            .header("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD")
+            .header("content-encoding", "aws-chunked")
+            .header("x-amz-decoded-content-length", "66560")
+            .header("content-length", "66824")
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0;
+        let claim = Claim::read(&parts).unwrap();
+        claim.verify(SECRET, &parts, Hashed::Said("STREAMING-AWS4-HMAC-SHA256-PAYLOAD")).unwrap();
+        let mut body = Vec::new();
+        for (length, signature) in [65_536, 1024, 0].into_iter().zip(&SIGNATURES[1..]) {
+            body.extend(format!("{length:x};chunk-signature={signature}\r\n").bytes());
+            body.extend(std::iter::repeat_n(b'a', length));
+            body.extend(b"\r\n");
+        }
+        assert_eq!(body.len(), 66_824);
+        (Chain::new(claim, SECRET.to_owned()), body)
+    }
+
+    type Decoded = (Vec<u8>, Vec<(String, String)>);
+
+    fn decode(mut decoder: Decoder, body: &[u8], step: usize) -> Result<Decoded, Error> {
+        let mut data = Vec::new();
+        for piece in body.chunks(step) {
+            decoder.feed(piece);
+            while let Some(found) = decoder.next()? {
+                data.extend(found);
+            }
+        }
+        Ok((data, decoder.finish()?))
+    }
+
+    #[test]
+    fn the_chunks_of_aws_s_example_verify_however_they_come() {
+        for step in [1, 7, 1000, 70_000] {
+            let (chain, body) = example();
+            let (data, trailers) = decode(Decoder::new(Some(chain), false), &body, step).unwrap();
+            assert_eq!((data.len(), trailers.len()), (66_560, 0));
+            assert!(data.iter().all(|byte| *byte == b'a'));
+        }
+    }
+
+    #[test]
+    fn a_changed_chunk_does_not_verify() {
+        for at in [90, 65_700, 66_740] {
+            let (chain, mut body) = example();
+            body[at] = if body[at] == b'b' { b'c' } else { b'b' };
+            assert!(decode(Decoder::new(Some(chain), false), &body, 4096).is_err(), "{at}");
+        }
+        let (chain, body) = example();
+        let error = decode(Decoder::new(Some(chain), false), &body[..66_000], 4096).unwrap_err();
+        assert_eq!(error.code, "IncompleteBody");
+        let (chain, _) = example();
+        let error = decode(Decoder::new(Some(chain), false), b"3\r\nabc\r\n0\r\n\r\n", 4096).unwrap_err();
+        assert_eq!(error.code, "InvalidRequest", "a chunk without a signature");
+    }
+
+    #[test]
+    fn trailers_come_after_the_last_chunk() {
+        let body = b"3\r\nabc\r\nA\r\n0123456789\r\n0\r\nX-Amz-Checksum-Crc32: Gg==\r\n\r\n";
+        for (step, cut) in [(1, 0), (5, 0), (100, 0), (100, 2)] {
+            let (data, trailers) = decode(Decoder::new(None, true), &body[..body.len() - cut], step).unwrap();
+            assert_eq!(data, b"abc0123456789");
+            assert_eq!(trailers, [("x-amz-checksum-crc32".to_owned(), "Gg==".to_owned())]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_chunk_is_refused() {
+        let long = [&b"0\r\n"[..], &[b'a'; 9000]].concat();
+        for bad in [
+            &b"x\r\n"[..],
+            b"\r\n",
+            b"-1\r\n",
+            b"3\nabc",
+            b"3\r\nabcd\r\n",
+            b"10000000000000000\r\n",
+            b"0\r\nno colon\r\n",
+            b"0\r\n\r\nmore",
+            &[b'1'; 600],
+            &long,
+        ] {
+            let error = decode(Decoder::new(None, true), bad, 50).unwrap_err();
+            assert_eq!(error.status, 400, "{:?}", String::from_utf8_lossy(bad));
+        }
+        for end in [&b""[..], b"3\r\n", b"3\r\nab", b"3\r\nabc", b"3\r\nabc\r\n"] {
+            assert_eq!(decode(Decoder::new(None, true), end, 50).unwrap_err().code, "IncompleteBody");
+        }
+    }
+}

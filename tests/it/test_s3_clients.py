@@ -1,0 +1,129 @@
+"""S3 with the programs that people have: the AWS CLI, pandas, pyarrow, and s3fs where it is installed."""
+
+import filecmp
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import pandas
+import pyarrow.dataset
+import pyarrow.fs
+import pyarrow.parquet
+import pytest
+
+# Version 2 where it is installed, else version 1.
+PROGRAM = next(path for path in [pathlib.Path("/usr/bin/aws"), pathlib.Path(sys.executable).parent / "aws"] if path.exists())
+
+
+@pytest.fixture(scope="module")
+def bucket(server):
+    server.client("s3").create_bucket(Bucket="clients")
+    return "clients"
+
+
+@pytest.fixture
+def aws(server):
+    def run(*arguments):
+        command = [PROGRAM, "--endpoint-url", server.endpoint, "s3", *arguments]
+        environment = {**os.environ, **server.variables(), "AWS_PAGER": "", "PATH": "/usr/bin:/bin"}
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def table():
+    return pandas.DataFrame({"n": range(200_000), "word": ["a", "ü", "", "long" * 9] * 50_000})
+
+
+@pytest.fixture(scope="module")
+def filesystem(server):
+    return pyarrow.fs.S3FileSystem(
+        endpoint_override=server.endpoint.removeprefix("http://"),
+        scheme="http",
+        access_key=server.keys["access_key_id"],
+        secret_key=server.keys["secret_access_key"],
+        region="us-east-1",
+    )
+
+
+def test_the_aws_cli_copies_syncs_lists_and_removes(aws, bucket, tmp_path):
+    source, back = tmp_path / "source", tmp_path / "back"
+    (source / "deep/er").mkdir(parents=True)
+    (source / "small ü+.txt").write_text("small")
+    (source / "empty").write_bytes(b"")
+    # More than the CLI sends in one piece.
+    (source / "deep/er/large").write_bytes(os.urandom(20 << 20))
+    aws("sync", source, f"s3://{bucket}/tree")
+    assert "small ü+.txt" in aws("ls", "--recursive", f"s3://{bucket}/tree/")
+    assert "PRE deep/" in aws("ls", f"s3://{bucket}/tree/")
+    assert aws("sync", source, f"s3://{bucket}/tree") == "", "a second time there is nothing to do"
+    aws("sync", f"s3://{bucket}/tree", back)
+    for name in ["small ü+.txt", "empty", "deep/er/large"]:
+        assert filecmp.cmp(source / name, back / name, shallow=False), name
+    (source / "empty").unlink()
+    assert "delete" in aws("sync", "--delete", source, f"s3://{bucket}/tree")
+    aws("cp", f"s3://{bucket}/tree/deep/er/large", f"s3://{bucket}/copy")
+    aws("cp", f"s3://{bucket}/copy", tmp_path / "copy")
+    assert filecmp.cmp(source / "deep/er/large", tmp_path / "copy", shallow=False)
+    aws("mv", f"s3://{bucket}/copy", f"s3://{bucket}/tree/moved")
+    aws("mb", "s3://by-the-cli")
+    assert "by-the-cli" in aws("ls")
+    aws("rb", "s3://by-the-cli")
+    aws("rm", "--recursive", f"s3://{bucket}/tree")
+    assert f"{bucket}/" not in aws("ls", "--recursive", f"s3://{bucket}/")
+
+
+def test_pyarrow_writes_and_reads(filesystem, bucket, table):
+    whole = pyarrow.Table.from_pandas(table)
+    pyarrow.parquet.write_table(whole, f"{bucket}/arrow/one.parquet", filesystem=filesystem, row_group_size=20_000)
+    assert pyarrow.parquet.read_table(f"{bucket}/arrow/one.parquet", filesystem=filesystem, columns=["n"]).num_rows == 200_000
+    pyarrow.dataset.write_dataset(
+        whole, f"{bucket}/set", filesystem=filesystem, format="parquet", partitioning=["word"],
+        existing_data_behavior="overwrite_or_ignore",
+    )
+    dataset = pyarrow.dataset.dataset(f"{bucket}/set", filesystem=filesystem, format="parquet", partitioning=["word"])
+    assert dataset.count_rows(filter=pyarrow.dataset.field("word") == "a") == 50_000
+    names = [entry.base_name for entry in filesystem.get_file_info(pyarrow.fs.FileSelector(f"{bucket}/arrow"))]
+    assert names == ["one.parquet"]
+    filesystem.delete_dir(f"{bucket}/set")
+    assert filesystem.get_file_info(f"{bucket}/set").type == pyarrow.fs.FileType.NotFound
+
+
+def test_pandas_writes_and_reads(filesystem, bucket, table):
+    table.to_parquet(f"{bucket}/pandas.parquet", filesystem=filesystem)
+    assert pandas.read_parquet(f"{bucket}/pandas.parquet", filesystem=filesystem).equals(table)
+    with filesystem.open_output_stream(f"{bucket}/pandas.csv") as out:
+        table.to_csv(out, index=False)
+    with filesystem.open_input_stream(f"{bucket}/pandas.csv") as source:
+        assert pandas.read_csv(source, keep_default_na=False).equals(table)
+
+
+# Its release that pins a botocore as new as boto3's here does not exist yet, so it is not among what is installed.
+@pytest.mark.skipif(importlib.util.find_spec("s3fs") is None, reason="s3fs is not installed")
+def test_s3fs_and_fsspec_write_and_read(server, bucket, table):
+    import fsspec
+
+    keys = {"key": server.keys["access_key_id"], "secret": server.keys["secret_access_key"]}
+    options = {**keys, "client_kwargs": {"endpoint_url": server.endpoint, "region_name": "us-east-1"}}
+    table.to_parquet(f"s3://{bucket}/fs/table.parquet", storage_options=options)
+    assert pandas.read_parquet(f"s3://{bucket}/fs/table.parquet", storage_options=options).equals(table)
+    table.to_csv(f"s3://{bucket}/fs/table.csv", index=False, storage_options=options)
+    assert pandas.read_csv(f"s3://{bucket}/fs/table.csv", keep_default_na=False, storage_options=options).equals(table)
+    files = fsspec.filesystem("s3", **options)
+    large = os.urandom(30 << 20)
+    with files.open(f"{bucket}/fs/large", "wb", block_size=6 << 20) as out:
+        out.write(large)
+    with files.open(f"{bucket}/fs/large", "rb", block_size=1 << 20) as source:
+        source.seek(7 << 20)
+        assert source.read(3 << 20) == large[7 << 20 : 10 << 20]
+    assert sorted(files.ls(f"{bucket}/fs")) == [f"{bucket}/fs/large", f"{bucket}/fs/table.csv", f"{bucket}/fs/table.parquet"]
+    assert files.info(f"{bucket}/fs/large")["size"] == 30 << 20
+    files.copy(f"{bucket}/fs/large", f"{bucket}/fs/again")
+    assert files.cat_file(f"{bucket}/fs/again", start=5, end=9) == large[5:9]
+    files.rm(f"{bucket}/fs", recursive=True)
+    assert not files.exists(f"{bucket}/fs/large")
