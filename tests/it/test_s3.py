@@ -63,7 +63,7 @@ class Zeros:
 
 
 def test_a_large_object_does_not_take_memory(server):
-    size = 512 << 20
+    size = 256 << 20
     s3 = server.client("s3", signature_version="s3v4")
     s3.create_bucket(Bucket="large")
     before = resident(server.pid)
