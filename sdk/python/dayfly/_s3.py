@@ -60,7 +60,8 @@ class Store:
         try:
             self._request("PUT", key, data)
         except StoreError as error:
-            if error.status != 404:
+            # A server that misses the bucket may say so before it has read the body; then the connection breaks.
+            if error.status not in (404, None):
                 raise
             self._request("PUT", None, b"")
             self._request("PUT", key, data)
