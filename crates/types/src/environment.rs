@@ -76,8 +76,9 @@ impl Packages {
     pub fn of_pins<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Self, RequirementError> {
         let pins = requirements(lines)?;
         let is_pin = |pin: &str| {
-            let version = pin.split_once("==").map(|(_, version)| version).unwrap_or_default();
-            !version.is_empty() && !version.contains(['<', '>', '=', '~', '!', ',', '*', ';', '[', ' '])
+            let (name, version) = pin.split_once("==").unwrap_or_default();
+            let is_plain = |text: &str| !text.is_empty() && !text.contains(|c| "<>=~!,*;[ ".contains(c));
+            is_plain(name) && is_plain(version)
         };
         match pins.iter().find(|pin| !is_pin(pin)) {
             Some(bad) => Err(RequirementError { requirement: bad.clone(), reason: "is not name==version" }),

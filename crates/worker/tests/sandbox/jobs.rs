@@ -2,7 +2,11 @@
 
 use super::{Fixture, Log, call, function, until};
 use dayfly_types::{Environment, FunctionConfiguration, JobFunction, Outcome, Runtime, UsageStatus};
-use dayfly_worker::{FunctionFile, Handle, code, interpreters};
+use dayfly_worker::{
+    FunctionFile, Handle,
+    builder::{Built, platform},
+    code, interpreters,
+};
 use sha2::{Digest, Sha256};
 use std::{
     fs,
@@ -200,17 +204,33 @@ def make(data):
 }
 
 pub fn a_built_environment_is_seen(fixture: &Fixture) {
-    let id = "0123456789abcdef".repeat(4);
-    let packages = fixture.folder.join("cache/environments").join(&id).join("site-packages");
-    fs::create_dir_all(&packages).unwrap();
-    fs::write(packages.join("built.py"), "x = 'built'\n").unwrap();
+    let make = |id: &str, runtime| {
+        let folder = fixture.folder.join("cache/environments").join(id);
+        fs::create_dir_all(folder.join("site-packages")).unwrap();
+        fs::write(folder.join("site-packages/built.py"), "x = 'built'\n").unwrap();
+        let built = Built {
+            id: id.to_owned(),
+            runtime,
+            platform: platform(),
+            modules: None,
+            bytes: 12,
+            own_bytes: 12,
+            files: 1,
+            packages: Vec::new(),
+        };
+        fs::write(folder.join("environment.json"), serde_json::to_vec(&built).unwrap()).unwrap();
+    };
+    let (id, other) = ("0123456789abcdef".repeat(4), "f".repeat(64));
+    make(&id, fixture.interpreter.runtime);
+    let minor = if fixture.interpreter.runtime == (Runtime::Python { minor: 9 }) { 10 } else { 9 };
+    make(&other, Runtime::Python { minor });
     let built = |id: &str| JobFunction { environment: Environment::Built { id: id.to_owned() }, imports: vec![] };
     let source = "def make(data):\n    import built\n    return lambda arguments: built.__file__.encode()\n";
     let job = job_of(fixture, source, 1, built(&id));
     let version = fixture.interpreter.runtime.to_string();
     assert_eq!(job.text(""), format!("/opt/python/lib/{version}/site-packages/built.py"));
     let file = write_file(fixture, source, 1);
-    for wrong in ["", "../../..", &id.to_uppercase(), &"0".repeat(64)] {
+    for wrong in ["", "../../..", &id.to_uppercase(), &"0".repeat(64), &other] {
         let refused = publish(fixture, &file, &built(wrong), fixture.interpreter.runtime);
         assert!(matches!(refused, Err(code::Error::Environment(_))), "{wrong}");
     }
