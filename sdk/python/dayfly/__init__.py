@@ -7,6 +7,7 @@
 
 from . import joblib_hook
 from ._pieces import Piece, write
+from ._s3 import StoreError
 from .answers import Future
 from .api import (
     ALL_COMPLETED,
@@ -77,6 +78,7 @@ __all__ = [
     "RemoteTraceback",
     "ResultError",
     "ServerLost",
+    "StoreError",
     "Timeout",
     "as_completed",
     "attach",

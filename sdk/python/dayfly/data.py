@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterable, Iterator, Optional, Union
 
 from . import _pieces, connection
 from ._pieces import FILE_BYTES_MAX, Piece, split
-from ._s3 import Store
+from ._s3 import Listed, Store, StoreError
 
 Source = Union[str, "os.PathLike[str]"]
 
@@ -49,7 +49,8 @@ def read(
     Objects are those of the server that runs the calls, or of `endpoint`. Files are read here, as calls are sent, and go
     along with them: at most 64 MiB each.
 
-    Raises `FileNotFoundError` when there is nothing, `ImportError` when Parquet is to be cut without pyarrow.
+    Raises `FileNotFoundError` when there is nothing, `StoreError` when the store cannot be listed, `ImportError` when Parquet
+    is to be cut without pyarrow.
     """
     if by not in ("object", "records"):
         raise ValueError(f'by is "object" or "records", not {by!r}')
@@ -86,10 +87,19 @@ def _objects(url: str, endpoint: Optional[str]) -> Iterator[Piece]:
     store: Store = connection.find(endpoint).store(bucket)
     magic = _MAGIC.search(key)
     pattern = _pattern(key) if magic else None
-    for listed in store.list(key[: magic.start()] if magic else key):
+    for listed in _listed(store, key[: magic.start()] if magic else key):
         # Some tools make empty objects for folders.
         if (pattern is None or pattern.fullmatch(listed.key)) and not listed.key.endswith("/"):
             yield Piece(f"s3://{bucket}/{listed.key}", 0, listed.size, listed.size, etag=listed.etag, store=store)
+
+
+def _listed(store: Store, prefix: str) -> Iterator[Listed]:
+    try:
+        yield from store.list(prefix)
+    except StoreError as error:
+        if error.status != 404:
+            raise
+        raise FileNotFoundError(f"there is no bucket {store.bucket}") from error
 
 
 def _files(path: str) -> Iterator[Piece]:
