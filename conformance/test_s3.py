@@ -291,6 +291,9 @@ def test_copies_are_what_they_were_copied_from(s3, bucket):
     s3.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "small"})
     copy = s3.get_object(Bucket=bucket, Key="copy")
     assert (copy["Metadata"], copy["ContentType"], copy["TagCount"]) == ({"a": "1"}, "text/x", 1)
+    summed = s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/small", ChecksumAlgorithm="SHA256")
+    assert summed["CopyObjectResult"]["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(b"tiny").digest()).decode()
+    assert s3.get_object(Bucket=bucket, Key="copy")["Body"].read() == b"tiny"
     s3.copy_object(
         Bucket=bucket, Key="small", CopySource=f"{bucket}/small", Metadata={"b": "2"}, MetadataDirective="REPLACE"
     )

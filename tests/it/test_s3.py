@@ -13,6 +13,7 @@ import zipfile
 import boto3
 import harness
 import pytest
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 # What boto3 needs for S3 and nothing else.
@@ -81,6 +82,25 @@ def test_a_large_object_does_not_take_memory(server):
     grown = resident(server.pid) - before
     assert grown < 64 << 20, f"the server grew by {grown >> 20} MiB"
     s3.delete_object(Bucket="large", Key="k")
+
+
+def test_the_bucket_may_be_in_the_host_name(server):
+    server.client("s3").create_bucket(Bucket="in.the-host")
+    address = server.endpoint.removeprefix("http://")
+    port = address.rpartition(":")[2]
+    for endpoint, version in [("s3.localhost", "s3v4"), ("s3.us-east-1.example.com", "s3v4"), ("localhost", "s3")]:
+        config = Config(signature_version=version, s3={"addressing_style": "virtual"})
+        keys = {"aws_access_key_id": server.keys["access_key_id"], "aws_secret_access_key": server.keys["secret_access_key"]}
+        s3 = boto3.client("s3", endpoint_url=f"http://{endpoint}:{port}", region_name="us-east-1", config=config, **keys)
+        about = {"Bucket": "in.the-host", "Key": "a/key"}
+        for method, body in [("put_object", b"by host"), ("get_object", None)]:
+            url = s3.generate_presigned_url(method, Params=about)
+            host, path = url.removeprefix("http://").split("/", 1)
+            assert host == f"in.the-host.{endpoint}:{port}"
+            connection = http.client.HTTPConnection(address)
+            connection.request(method[:3].upper(), f"/{path}", body=body, headers={"Host": host})
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (200, b"" if body else b"by host"), (endpoint, method)
 
 
 def test_a_call_uses_s3_with_no_configuration(server):

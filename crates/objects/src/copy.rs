@@ -7,6 +7,7 @@ use crate::{
     rows::{Content, Manifest},
 };
 use dayfly_store::Batch;
+use std::collections::BTreeSet;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
@@ -72,10 +73,14 @@ impl Objects {
             return Ok(Kept { content: Content::Small(small.clone()), held: Vec::new() });
         }
         let mut pieces = reader.slice(offset, length);
-        let mut held = Vec::with_capacity(pieces.len());
+        // Each blob once: who holds it twice could wait for a sweep that waits for them.
+        let blobs: BTreeSet<String> = pieces.iter().map(|piece| piece.sha256.clone()).collect();
+        let mut held = Vec::with_capacity(blobs.len());
+        for sha256 in blobs {
+            held.push(self.inner.store.shared.hold(&sha256).await);
+        }
         for piece in &mut pieces {
             piece.id = Uuid::new_v4();
-            held.push(self.inner.store.shared.hold(&piece.sha256).await);
         }
         let parts = if length == reader.size() { reader.parts().to_vec() } else { Vec::new() };
         Ok(Kept { content: Content::Manifest(Manifest { pieces, parts }), held })

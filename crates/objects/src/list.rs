@@ -29,8 +29,9 @@ pub struct Listing {
     pub next: Option<String>,
 }
 
-/// Rows read at a time.
-const ROWS: usize = 250;
+/// Fewest and most rows read at a time: few where a common prefix may make the rest useless.
+const ROWS_MIN: usize = 8;
+const ROWS_MAX: usize = 256;
 
 impl Objects {
     /// A page of the objects of a bucket.
@@ -49,9 +50,12 @@ impl Objects {
         if page.limit == 0 {
             return Ok(listing);
         }
+        let mut rows_max = if page.delimiter.is_empty() { ROWS_MAX } else { ROWS_MIN };
         'rows: loop {
+            // Reading does not wait for anything, so that others must be let in between.
+            tokio::task::yield_now().await;
             let wanted = page.limit - listing.objects.len() - listing.prefixes.len() + 1;
-            let limit = wanted.min(ROWS);
+            let limit = wanted.min(rows_max);
             let rows = self.inner.store.tables.scan(OBJECTS, &from, &end, limit, false).await?;
             for row in &rows {
                 let key = String::from_utf8_lossy(&row.key[start.len()..]);
@@ -64,11 +68,13 @@ impl Objects {
                     listing.prefixes.push(last.clone());
                     // The rest under it need not be read.
                     from = after_all(&object_key(bucket, &last));
+                    rows_max = ROWS_MIN;
                     continue 'rows;
                 }
                 last = key.into_owned();
                 listing.objects.push((last.clone(), from_json(OBJECTS, &row.value)?));
             }
+            rows_max = (2 * rows_max).min(ROWS_MAX);
             match rows.last() {
                 Some(row) if rows.len() == limit => from = [&row.key[..], &[0]].concat(),
                 _ => return Ok(listing),

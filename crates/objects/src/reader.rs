@@ -18,7 +18,9 @@ const TRIES: usize = 16;
 /// Reads the content of an object as it was when it was opened. The content stays while this lives.
 pub struct Reader {
     store: Store,
+    /// The content when it is one row, and what is still to be read of it.
     small: Bytes,
+    small_left: Bytes,
     manifest: Manifest,
     /// What is still to be read, and the blob of the first of it.
     left: VecDeque<Piece>,
@@ -47,7 +49,8 @@ impl Objects {
             Content::Manifest(manifest) => (Bytes::new(), manifest, Some(held)),
         };
         let left = manifest.pieces.iter().cloned().collect();
-        Ok(Some(Reader { store: self.inner.store.clone(), small, manifest, left, open: None, _held: held }))
+        let store = self.inner.store.clone();
+        Ok(Some(Reader { store, small_left: small.clone(), small, manifest, left, open: None, _held: held }))
     }
 }
 
@@ -64,10 +67,8 @@ impl Reader {
 
     /// From now on reads `length` bytes from `offset`, both within the content.
     pub fn seek(&mut self, offset: u64, length: u64) {
-        if self.manifest.pieces.is_empty() {
-            let end = usize::try_from(offset + length).unwrap_or(usize::MAX).min(self.small.len());
-            self.small = self.small.slice(usize::try_from(offset).unwrap_or(usize::MAX).min(end)..end);
-        }
+        let end = usize::try_from(offset + length).unwrap_or(usize::MAX).min(self.small.len());
+        self.small_left = self.small.slice(usize::try_from(offset).unwrap_or(usize::MAX).min(end)..end);
         self.left = self.slice(offset, length).into();
     }
 
@@ -92,8 +93,8 @@ impl Reader {
 
     /// The next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        if !self.small.is_empty() {
-            return Ok(Some(std::mem::take(&mut self.small)));
+        if !self.small_left.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.small_left)));
         }
         let Some(piece) = self.left.front_mut() else { return Ok(None) };
         let gone = || StoreError::Engine(format!("blob {} is damaged or gone", piece.sha256));

@@ -109,6 +109,30 @@ async fn blobs_stay_as_long_as_anything_names_them() {
 }
 
 #[tokio::test]
+async fn a_copy_may_have_another_checksum_and_the_same_blob_many_times() {
+    let world = World::new().await;
+    world.put("small", b"small").await;
+    let id = world.objects.begin_upload("bucket", "k", About::default(), None).await.unwrap();
+    let same = content(5 << 20, 3);
+    let wanted =
+        vec![world.part(&id, 1, &same).await, world.part(&id, 2, &same).await, world.part(&id, 3, b"end").await];
+    world.objects.complete_upload("bucket", "k", &id, wanted, None, Condition::None).await.unwrap();
+    let whole = [&same[..], &same, b"end"].concat();
+    for (key, expected) in [("small", b"small".to_vec()), ("k", whole)] {
+        let (source, reader) = world.objects.open("bucket", key).await.unwrap();
+        let (about, to) = (source.about.clone(), ("bucket", "copy"));
+        let algorithm = Some(Algorithm::Sha256);
+        let copy = world.objects.copy(&source, reader, to, about, algorithm, Condition::None).await.unwrap();
+        assert_eq!(copy.checksum, Some(checksum::of(Algorithm::Sha256, &expected)));
+        assert!(world.get("copy").await == expected, "{key}");
+    }
+    for key in ["k", "copy"] {
+        world.objects.delete("bucket", key, Condition::None).await.unwrap();
+    }
+    assert_eq!(world.blobs().await, 0);
+}
+
+#[tokio::test]
 async fn a_restart_collects_what_a_crash_left() {
     let world = World::new().await;
     world.put("a", &content(100_000, 1)).await;

@@ -165,7 +165,7 @@ impl Objects {
             let mut batch = Batch::new().delete(UPLOADS, upload_key(&bucket, &key, id));
             for (number, part) in &there {
                 batch = batch.delete(PARTS, part_key(id, *number));
-                if !chosen.iter().any(|(chosen, _)| chosen == number) {
+                if chosen.binary_search_by_key(number, |(chosen, _)| *chosen).is_err() {
                     batch = batch.put(GARBAGE, id_key(part.content), Bytes::new());
                 }
             }
