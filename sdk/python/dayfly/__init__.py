@@ -23,8 +23,8 @@ from .api import (
     submit,
     wait,
 )
-from .attach import attach
 from .data import read
+from .detached import Detached, attach
 from .environment import Environment
 from .errors import (
     CallDied,
@@ -59,6 +59,7 @@ __all__ = [
     "Cancelled",
     "DayflyError",
     "Environment",
+    "Detached",
     "EnvironmentBuildError",
     "Executor",
     "Function",

@@ -11,6 +11,7 @@ from typing import Any, Callable, Generic, Iterable, Iterator, Optional, TypeVar
 from . import _pieces, mapreduce
 from . import data as data_
 from .answers import Future
+from .detached import run_detached
 from .environment import Environment
 from .executor import Executor, total_of
 from .job import Job, run_map
@@ -82,6 +83,8 @@ def starmap(
     if total is None:
         total = total_of([items])
     tuples = (tuple(item) for item in items)
+    if settings.detach:
+        return run_detached(function, tuples, total, settings, chunksize, return_exceptions)  # type: ignore[return-value]
     return run_map(function, tuples, total, settings, chunksize, ordered, return_exceptions)
 
 

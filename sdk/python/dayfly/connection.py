@@ -9,9 +9,9 @@ import ssl
 from typing import Any, NamedTuple, Optional
 from urllib.parse import urlsplit
 
-from . import _sigv4, embedded
+from . import _sigv4, embedded, frames
 from ._s3 import BUCKET, Store
-from .errors import NoServer
+from .errors import JobError, NoServer
 
 SERVICE = "dayfly"
 _CONNECT_TIMEOUT_S = 10.0
@@ -51,6 +51,32 @@ class Endpoint(NamedTuple):
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
+    def ask(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+        """One operation of the service `dayfly`. Raises `JobError` with the server's answer, or `NoServer`."""
+        data = json.dumps(body).encode()
+        headers = {
+            "content-type": "application/x-amz-json-1.1",
+            "content-length": str(len(data)),
+            "x-amz-target": f"Dayfly_20261101.{operation}",
+            "connection": "close",
+        }
+        reader = frames.ResponseReader()
+        parts = []
+        try:
+            with self.connect() as found:
+                found.sendall(self.head("POST", "/", headers) + data)
+                while not reader.ended:
+                    received = found.recv(1 << 16)
+                    parts.append(reader.feed(received))
+                    if not received:
+                        break
+        except (OSError, frames.ProtocolError) as error:
+            raise NoServer(f"{self.url}: {error}") from error
+        answer = b"".join(parts)
+        if reader.status != 200:
+            raise refusal(reader.status or 0, answer)
+        return json.loads(answer)  # type: ignore[no-any-return]
+
     def store(self, bucket: str = BUCKET) -> Store:
         """A bucket in the object store of this server."""
         url, keys = self.url, self.keys
@@ -83,6 +109,17 @@ def find(endpoint: Optional[str] = None) -> Endpoint:
     if keys is None:
         raise NoServer(f"no keys for {url}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (`dayfly env` prints them)")
     return Endpoint(url, keys)
+
+
+def refusal(status: int, answer: bytes) -> JobError:
+    """The error of a request that the server did not take."""
+    try:
+        body = json.loads(answer)
+        kind = str(body.get("__type") or body.get("type") or body.get("Type") or "JobError").rpartition("#")[2]
+        message = str(body.get("message") or body.get("Message") or body.get("errorMessage") or answer[:300])
+    except (ValueError, AttributeError):
+        kind, message = "JobError", f"status {status}: {answer[:300]!r}"
+    return JobError(message, kind, status)
 
 
 def data_folder() -> str:

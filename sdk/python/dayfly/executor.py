@@ -57,6 +57,8 @@ class Executor(concurrent.futures.Executor):
         self._options = (options or Options()).but(
             memory=memory, timeout=timeout, env=environment, endpoint=endpoint, max_in_flight=max_in_flight, logs=logs, **others
         )
+        if self._options.detach:
+            raise ValueError("only a map can be detached")
         self._setup = functools.partial(initializer, *initargs) if initializer is not None else None
         self._lock = threading.RLock()
         self._lanes: collections.OrderedDict[Any, _Lane] = collections.OrderedDict()

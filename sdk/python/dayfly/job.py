@@ -39,10 +39,8 @@ class Job(Generic[T]):
         self._run = run
         self._feed = feed
         self._return_exceptions = return_exceptions
-        self._finalizer: Optional[weakref.finalize[Any, Any]] = None
-        if not run.description["detach"]:
-            self._finalizer = weakref.finalize(self, run.cancel, "nobody holds the job any more")
-            self._finalizer.atexit = False
+        self._finalizer = weakref.finalize(self, run.cancel, "nobody holds the job any more")
+        self._finalizer.atexit = False
 
     def __iter__(self) -> "Job[T]":
         return self
@@ -58,8 +56,7 @@ class Job(Generic[T]):
         except Exception as error:
             if self._return_exceptions:
                 return error  # type: ignore[return-value]
-            if not self._run.description["detach"]:
-                self._run.cancel(f"another call of the job failed: {type(error).__name__}")
+            self._run.cancel(f"another call of the job failed: {type(error).__name__}")
             raise
 
     def __len__(self) -> int:
@@ -89,9 +86,8 @@ class Job(Generic[T]):
         """A future for each item, in order. Not there for a job over an iterable without a length."""
         if self._feed.kept is None:
             raise TypeError("a job over an iterable without a length keeps no futures: iterate over it")
-        if self._finalizer is not None:
-            # From now on the futures matter, not this object.
-            self._finalizer.detach()
+        # From now on the futures matter, not this object.
+        self._finalizer.detach()
         return list(self._feed.kept)
 
     def results(self, timeout: Optional[float] = None) -> list[T]:
@@ -300,9 +296,4 @@ def run_map(
     """Begins a map over tuples of arguments; `total` of them, where that is known."""
     feed = MapFeed(items, total, chunksize, ordered)
     run = options_.start(function, options, feed, setup=setup)
-    job: Job[T] = Job(run, feed, return_exceptions)
-    if options.detach:
-        # Whoever lets the program go on may end it: by then the server has everything.
-        while not run.sent_all.wait(0.5):
-            pass
-    return job
+    return Job(run, feed, return_exceptions)

@@ -8,7 +8,6 @@ cancellation is never stuck behind calls.
 from __future__ import annotations
 
 import collections
-import json
 import os
 import sys
 import threading
@@ -17,7 +16,7 @@ from typing import Any, Callable, NamedTuple, Optional, Protocol
 
 from . import _remote, leftovers
 from .answers import Answer, Future
-from .connection import Endpoint
+from .connection import Endpoint, refusal
 from .errors import Cancelled, JobError, ServerLost
 from .frames import Buffer, Frame
 from .stream import Stream, plain_socket_error
@@ -67,7 +66,8 @@ class Run:
         self.on_log: Callable[[int, str], None] = self._print
         self.summary: Optional[dict[str, Any]] = None
         self.over = threading.Event()
-        self.sent_all = threading.Event()
+        # All calls of a detached job are on disk; or it has failed.
+        self.kept = threading.Event()
         self._feed = feed
         self._file = file
         self._room = 1
@@ -111,10 +111,17 @@ class Run:
         # The server answers with the calls' records; one that does not is left.
         self._stream.close(_CANCEL_S)
 
-    def detach(self) -> None:
-        """Leaves a detached job to the server."""
-        error = ServerLost("this program has left the job: dayfly.attach takes it up")
-        self._end(error)
+    def leave(self) -> None:
+        """Waits until a detached job is the server's, and leaves it there. Raises what went wrong with it."""
+        try:
+            while not self.kept.wait(0.5):
+                pass
+        except BaseException:
+            self.cancel("interrupted")
+            raise
+        if self._error is not None:
+            raise self._error
+        self._end(ServerLost("this program has left the job"))
         self._stream.close()
 
     def busy(self) -> bool:
@@ -147,7 +154,6 @@ class Run:
         # The body stays open until the server has said its last: a cancellation may still come.
         self._fed_all = True
         self._stream.send("Z", {})
-        self.sent_all.set()
 
     def _is_full(self) -> bool:
         return len(self._pending) >= self._room or self._bytes >= _ARGUMENT_BYTES_MAX
@@ -160,6 +166,9 @@ class Run:
             if len(body) > _remote.INLINE_BYTES_MAX:
                 body = self._put(number, body)
         except Exception as error:
+            if self.description["detach"]:
+                # Nobody would hear of it.
+                raise
             for future in call.futures:
                 future.set_lost(error)
             return False
@@ -212,6 +221,8 @@ class Run:
         elif frame.kind == "D":
             self.summary = header
             self._stream.finish()
+        elif frame.kind == "Z":
+            self.kept.set()
         elif frame.kind == "E":
             self._end(JobError(str(header.get("message")), str(header.get("type"))))
 
@@ -232,7 +243,7 @@ class Run:
             for key in self._stored.values():
                 leftovers.remove(self.endpoint.store, key)
         self._begun.set()
-        self.sent_all.set()
+        self.kept.set()
         self.over.set()
         self._changed()
 
@@ -286,6 +297,7 @@ class Run:
             future.set_lost(error)
         self._feed.stop(error)
         self._begun.set()
+        self.kept.set()
 
     def _changed(self) -> None:
         self.counts["running"] = len(self._running)
@@ -318,17 +330,6 @@ class _Stopper:
         run = self._run()
         if run is not None:
             run.stop_call(self._number)
-
-
-def refusal(status: int, answer: bytes) -> JobError:
-    """The error of a request that the server did not take."""
-    try:
-        body = json.loads(answer)
-        kind = str(body.get("__type") or body.get("type") or body.get("Type") or "JobError").rpartition("#")[2]
-        message = str(body.get("message") or body.get("Message") or body.get("errorMessage") or answer[:300])
-    except (ValueError, AttributeError):
-        kind, message = "JobError", f"status {status}: {answer[:300]!r}"
-    return JobError(message, kind, status)
 
 
 _alive: "weakref.WeakSet[Run]" = weakref.WeakSet()

@@ -74,9 +74,11 @@ class Connection:
         self._waiting = []
 
     def head(self):
-        data = self.socket.recv(65536)
+        data = self.request = self.socket.recv(65536)
         if data:
-            self._waiting += self._frames.feed(self._request.feed(data))
+            self.path = data.split(b" ")[1].decode()
+            if b"x-dayfly-job" in data:
+                self._waiting += self._frames.feed(self._request.feed(data))
         return bool(data)
 
     def answer(self, status=200):

@@ -1,4 +1,4 @@
-"""Taking up a detached job: its results, from this program or another, each exactly once."""
+"""Jobs that go on without their program: begun here, and taken up here or elsewhere; each result exactly once."""
 
 from __future__ import annotations
 
@@ -6,36 +6,56 @@ import collections
 import heapq
 import threading
 import time
-from typing import Any, Generic, Optional, TypeVar
+from typing import Any, Callable, Generic, Iterable, Optional, TypeVar, Union
 
 from . import connection, leftovers, plotting
+from . import options as options_
 from .answers import Answer
 from .errors import JobError, ServerLost
 from .frames import Frame
-from .run import RECORDS_MAX, refusal
+from .job import MapFeed
+from .options import Options
+from .run import RECORDS_MAX
 from .stream import Stream, plain_socket_error
 
 T = TypeVar("T")
 
 
-def attach(job: str, *, endpoint: Optional[str] = None, return_exceptions: bool = False) -> "Attached[Any]":
-    """The results of a detached job that nobody has taken yet, as an iterator in the order of its items.
+def attach(job: str, *, endpoint: Optional[str] = None, return_exceptions: bool = False) -> "Detached[Any]":
+    """A detached job by its id, from any program: its results that nobody has taken yet, in the order of its items.
 
     A result counts as taken when the next one is asked for: a program that dies over one gets it again.
-    Raises `NoServer` or `JobError`.
+    Raises `NoServer`.
     """
-    return Attached(connection.find(endpoint), job, return_exceptions)
+    return Detached(connection.find(endpoint), job, return_exceptions)
 
 
-class Attached(Generic[T]):
-    """The results of a detached job. Made by `attach`."""
+def run_detached(
+    function: Callable[..., T],
+    items: Iterable[tuple[Any, ...]],
+    total: Optional[int],
+    options: Options,
+    chunksize: Union[int, str] = 1,
+    return_exceptions: bool = False,
+) -> "Detached[T]":
+    """Begins a map that goes on without this program. Returns when the server has all of it on disk."""
+    # Chunks of a job that nobody watches do not grow with what is learnt from it.
+    feed = MapFeed(items, total, 1 if chunksize == "auto" else chunksize)
+    feed.read_all()
+    run = options_.start(function, options.but(progress=False), feed)
+    run.leave()
+    return Detached(run.endpoint, str(run.id), return_exceptions)
+
+
+class Detached(Generic[T]):
+    """A job that does not need this program. An iterator over its results; the first one asked for connects to it."""
 
     def __init__(self, endpoint: connection.Endpoint, job: str, return_exceptions: bool) -> None:
         self.id = job
         self._endpoint = endpoint
         self._return_exceptions = return_exceptions
         self._changed = threading.Condition()
-        self._waiting: list[tuple[int, Answer]] = []
+        self._waiting: list[tuple[int, int, Answer]] = []
         self._records: collections.deque[dict[str, Any]] = collections.deque(maxlen=RECORDS_MAX)
         self._next = 0
         self._unconfirmed: Optional[tuple[int, Optional[str]]] = None
@@ -43,12 +63,12 @@ class Attached(Generic[T]):
         self._summary: Optional[dict[str, Any]] = None
         self._error: Optional[BaseException] = None
         self._over = False
-        try:
-            self._stream = Stream(endpoint, f"/jobs/{job}/outcomes", self)
-        except OSError as error:
-            raise ServerLost(f"{endpoint.url}: {error}") from error
+        self._stream: Optional[Stream] = None
 
-    def __iter__(self) -> "Attached[T]":
+    def __repr__(self) -> str:
+        return f"<dayfly.Detached {self.id}>"
+
+    def __iter__(self) -> "Detached[T]":
         return self
 
     def __next__(self) -> T:
@@ -67,11 +87,20 @@ class Attached(Generic[T]):
         """All that is left, in order; waits for the job's end."""
         return list(self)
 
+    def status(self) -> dict[str, Any]:
+        """What the server says of the job: its state and its counts (`GetJob` of `docs/jobs.md`)."""
+        return self._endpoint.ask("GetJob", {"job": self.id})
+
+    def cancel(self) -> None:
+        """Stops all its calls."""
+        self._endpoint.ask("CancelJob", {"job": self.id})
+
     def close(self) -> None:
         """Leaves the job. What was not taken stays there."""
+        stream = self._connected()
         self._confirm()
-        self._stream.finish()
-        self._stream.close(1.0)
+        stream.finish()
+        stream.close(1.0)
 
     @property
     def cost(self) -> float:
@@ -90,36 +119,45 @@ class Attached(Generic[T]):
         """See `Job.plot`."""
         return plotting.plot(self.records(), self.id, path, width, height)
 
+    def _connected(self) -> Stream:
+        if self._stream is None:
+            try:
+                self._stream = Stream(self._endpoint, f"/jobs/{self.id}/outcomes", self)
+            except OSError as error:
+                raise ServerLost(f"{self._endpoint.url}: {error}") from error
+        return self._stream
+
     def _confirm(self) -> None:
         if self._unconfirmed is not None:
             number, key = self._unconfirmed
             self._unconfirmed = None
-            self._stream.send("A", {"n": [number]})
+            self._connected().send("A", {"n": [number]})
             if key is not None:
                 leftovers.remove(self._endpoint.store, key)
 
     def _take(self) -> None:
+        stream = self._connected()
         with self._changed:
             while not (self._waiting and (self._waiting[0][0] == self._next or self._over or self._summary)):
                 if self._over or self._summary is not None:
-                    self._leave()
+                    self._leave(stream)
                 self._changed.wait()
-            number, answer = heapq.heappop(self._waiting)
+            number, _, answer = heapq.heappop(self._waiting)
         self._next = number + 1
         self._unconfirmed = number, answer.key
         self._present.extend((answer, place) for place in range(answer.count()))
 
-    def _leave(self) -> None:
+    def _leave(self, stream: Stream) -> None:
         error, self._error = self._error, None
         if error is not None:
             raise error
         if not self._over:
-            self._stream.finish()
+            stream.finish()
             deadline = time.monotonic() + 5.0
             # The last confirmations have to arrive.
             while not self._over and time.monotonic() < deadline:
                 self._changed.wait(0.5)
-            self._stream.close()
+            stream.close()
         raise StopIteration
 
     # Stream's thread.
@@ -131,7 +169,7 @@ class Attached(Generic[T]):
                 number = frame.header["n"]
                 answer = Answer(str(frame.header.get("status")), frame.body, frame.header, self._endpoint.store, False)
                 self._records.append(frame.header)
-                heapq.heappush(self._waiting, (number, answer))
+                heapq.heappush(self._waiting, (number, len(self._records), answer))
             elif frame.kind == "D":
                 self._summary = frame.header
             elif frame.kind == "E":
@@ -144,7 +182,7 @@ class Attached(Generic[T]):
         with self._changed:
             self._over = True
             if status is not None and status != 200:
-                self._error = refusal(status, answer)
+                self._error = connection.refusal(status, answer)
             elif self._summary is None:
                 self._error = ServerLost(f"the server was lost before the job's end: {plain_socket_error(error)}")
             self._changed.notify_all()
