@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import heapq
 import threading
-import time
+import weakref
 from typing import Any, Callable, Generic, Iterable, Optional, TypeVar, Union
 
 from . import connection, leftovers, plotting
@@ -19,6 +19,8 @@ from .run import RECORDS_MAX
 from .stream import Stream, plain_socket_error
 
 T = TypeVar("T")
+
+_LEAVE_S = 5.0
 
 
 def attach(job: str, *, endpoint: Optional[str] = None, return_exceptions: bool = False) -> "Detached[Any]":
@@ -54,19 +56,10 @@ class Detached(Generic[T]):
         self.id = job
         self._endpoint = endpoint
         self._return_exceptions = return_exceptions
-        self._changed = threading.Condition()
-        self._waiting: list[tuple[int, int, Answer]] = []
-        self._records: collections.deque[dict[str, Any]] = collections.deque(maxlen=RECORDS_MAX)
-        self._next = 0
+        self._inbox = _Inbox(endpoint)
         self._unconfirmed: Optional[tuple[int, Optional[str]]] = None
         self._present: collections.deque[tuple[Answer, int]] = collections.deque()
-        self._summary: Optional[dict[str, Any]] = None
-        self._error: Optional[BaseException] = None
-        self._over = False
-        self._stream: Optional[Stream] = None
-
-    def __repr__(self) -> str:
-        return f"<dayfly.Detached {self.id}>"
+        self._connected: Optional[Stream] = None
 
     def __iter__(self) -> "Detached[T]":
         return self
@@ -74,7 +67,9 @@ class Detached(Generic[T]):
     def __next__(self) -> T:
         if not self._present:
             self._confirm()
-            self._take()
+            number, answer = self._inbox.next(self._stream())
+            self._unconfirmed = number, answer.key
+            self._present.extend((answer, place) for place in range(answer.count()))
         answer, place = self._present.popleft()
         try:
             return answer.value(place)  # type: ignore[no-any-return]
@@ -82,6 +77,9 @@ class Detached(Generic[T]):
             if self._return_exceptions:
                 return error  # type: ignore[return-value]
             raise
+
+    def __repr__(self) -> str:
+        return f"<dayfly.Detached {self.id}>"
 
     def results(self) -> list[T]:
         """All that is left, in order; waits for the job's end."""
@@ -96,20 +94,21 @@ class Detached(Generic[T]):
         self._endpoint.ask("CancelJob", {"job": self.id})
 
     def close(self) -> None:
-        """Leaves the job. What was not taken stays there."""
-        stream = self._connected()
+        """Leaves the job: the last result that was given counts as taken, the others stay there."""
         self._confirm()
-        stream.finish()
-        stream.close(1.0)
+        if self._connected is not None:
+            self._inbox.leave(self._connected)
+            self._connected = None
+            self._inbox = _Inbox(self._endpoint)
 
     @property
     def cost(self) -> float:
         """What the calls whose results came cost, in USD."""
-        return sum(float(record.get("cost_usd") or 0.0) for record in self._records)
+        return sum(float(record.get("cost_usd") or 0.0) for record in self.records())
 
     def records(self) -> list[dict[str, Any]]:
         """See `Job.records`."""
-        return list(self._records)
+        return list(self._inbox.records)
 
     def stats(self) -> Any:
         """See `Job.stats`."""
@@ -119,46 +118,63 @@ class Detached(Generic[T]):
         """See `Job.plot`."""
         return plotting.plot(self.records(), self.id, path, width, height)
 
-    def _connected(self) -> Stream:
-        if self._stream is None:
+    def _stream(self) -> Stream:
+        if self._connected is None:
             try:
-                self._stream = Stream(self._endpoint, f"/jobs/{self.id}/outcomes", self)
+                self._connected = Stream(self._endpoint, f"/jobs/{self.id}/outcomes", self._inbox)
             except OSError as error:
                 raise ServerLost(f"{self._endpoint.url}: {error}") from error
-        return self._stream
+            # The stream's thread knows the inbox, not this object: when nobody holds it, the connection ends.
+            weakref.finalize(self, self._connected.close).atexit = False
+        return self._connected
 
     def _confirm(self) -> None:
         if self._unconfirmed is not None:
             number, key = self._unconfirmed
             self._unconfirmed = None
-            self._connected().send("A", {"n": [number]})
+            self._stream().send("A", {"n": [number]})
             if key is not None:
                 leftovers.remove(self._endpoint.store, key)
 
-    def _take(self) -> None:
-        stream = self._connected()
-        with self._changed:
-            while not (self._waiting and (self._waiting[0][0] == self._next or self._over or self._summary)):
-                if self._over or self._summary is not None:
-                    self._leave(stream)
-                self._changed.wait()
-            number, _, answer = heapq.heappop(self._waiting)
-        self._next = number + 1
-        self._unconfirmed = number, answer.key
-        self._present.extend((answer, place) for place in range(answer.count()))
 
-    def _leave(self, stream: Stream) -> None:
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-        if not self._over:
-            stream.finish()
-            deadline = time.monotonic() + 5.0
-            # The last confirmations have to arrive.
-            while not self._over and time.monotonic() < deadline:
-                self._changed.wait(0.5)
-            stream.close()
+class _Inbox:
+    """What has come of a job, until it is asked for. The receiver of a stream."""
+
+    def __init__(self, endpoint: connection.Endpoint) -> None:
+        self.records: collections.deque[dict[str, Any]] = collections.deque(maxlen=RECORDS_MAX)
+        self._endpoint = endpoint
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[int, int, Answer]] = []
+        self._next = 0
+        self._ended = False
+        self._over = False
+        self._error: Optional[BaseException] = None
+
+    def next(self, stream: Stream) -> tuple[int, Answer]:
+        """The next call in order. Raises `StopIteration` after the last, and what ended the job early."""
+        with self._changed:
+            # The next number is waited for as long as it may still come.
+            while not (self._waiting and (self._waiting[0][0] == self._next or self._ended)):
+                if self._ended:
+                    error, self._error = self._error, None
+                    if error is not None:
+                        raise error
+                    break
+                self._changed.wait()
+            else:
+                number, _, answer = heapq.heappop(self._waiting)
+                self._next = number + 1
+                return number, answer
+        self.leave(stream)
         raise StopIteration
+
+    def leave(self, stream: Stream) -> None:
+        """Ends the connection when the last confirmations have arrived."""
+        stream.finish()
+        stream.close(_LEAVE_S)
+        with self._changed:
+            while not self._over:
+                self._changed.wait()
 
     # Stream's thread.
 
@@ -168,21 +184,21 @@ class Detached(Generic[T]):
             if frame.kind == "R":
                 number = frame.header["n"]
                 answer = Answer(str(frame.header.get("status")), frame.body, frame.header, self._endpoint.store, False)
-                self._records.append(frame.header)
-                heapq.heappush(self._waiting, (number, len(self._records), answer))
+                self.records.append(frame.header)
+                heapq.heappush(self._waiting, (number, len(self.records), answer))
             elif frame.kind == "D":
-                self._summary = frame.header
+                self._ended = True
             elif frame.kind == "E":
                 self._error = JobError(str(frame.header.get("message")), str(frame.header.get("type")))
-                self._summary = {}
+                self._ended = True
             self._changed.notify_all()
 
     def ended(self, status: Optional[int], answer: bytes, error: Optional[BaseException]) -> None:
         """The connection is over."""
         with self._changed:
-            self._over = True
             if status is not None and status != 200:
                 self._error = connection.refusal(status, answer)
-            elif self._summary is None:
+            elif not self._ended:
                 self._error = ServerLost(f"the server was lost before the job's end: {plain_socket_error(error)}")
+            self._over = self._ended = True
             self._changed.notify_all()
