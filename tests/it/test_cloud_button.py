@@ -1,7 +1,6 @@
 """The cloud button: the Python package against the real server, with real sandboxes."""
 
 import concurrent.futures
-import contextlib
 import itertools
 import logging
 import os
@@ -10,67 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 
 import calls
 import harness
 import pytest
+from button import PACKAGE, button, dayfly, output_of, own, script, stop_server_of
 
-ROOT = pathlib.Path(__file__).parents[2]
-PACKAGE = ROOT / "sdk" / "python"
-sys.path.insert(0, str(PACKAGE))
-
-import dayfly  # noqa: E402  (needs the path above)
-
-
-@contextlib.contextmanager
-def using(server):
-    """`dayfly` finds this server, as its user does."""
-    before = os.environ.get("DAYFLY_DATA")
-    os.environ["DAYFLY_DATA"] = str(server.folder)
-    try:
-        yield server
-    finally:
-        if before is None:
-            del os.environ["DAYFLY_DATA"]
-        else:
-            os.environ["DAYFLY_DATA"] = before
-
-
-@pytest.fixture
-def button(server):
-    with using(server):
-        yield server
-
-
-@pytest.fixture
-def own(folder):
-    """A server of the test's own."""
-    with harness.Server(folder) as server, using(server):
-        yield server
-
-
-def script(text, *arguments, python=sys.executable, data=None, **options):
-    """Starts a program of its own with the package."""
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE), "DAYFLY_BIN": harness.BINARY, "PYTHONUNBUFFERED": "1"}
-    if data is not None:
-        environment["DAYFLY_DATA"] = str(data)
-    return subprocess.Popen(
-        [python, *arguments, "-c", textwrap.dedent(text)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**environment, **options.pop("environment", {})},
-        **options,
-    )
-
-
-def output_of(process, seconds=60):
-    out, err = process.communicate(timeout=seconds * harness.SLOW)
-    assert process.returncode == 0, err
-    return out
+assert button and own, "fixtures"
 
 
 # What a call is ------------------------------------------------------------------------------------------------------
@@ -307,55 +254,6 @@ def test_a_server_is_started_for_whoever_needs_it(tmp_path):
         stop_server_of(data)
 
 
-def stop_server_of(data):
-    """A server that a program started is nobody's child: by its file, and its end by its socket."""
-    import json
-
-    with contextlib.suppress(FileNotFoundError):
-        os.kill(json.loads((data / "server.json").read_text())["pid"], signal.SIGTERM)
-        harness.wait_until(lambda: not (data / "server.json").exists(), 40, "the server's end")
-
-
-# Jobs that go on -----------------------------------------------------------------------------------------------------
-
-
-def test_a_detached_job_outlives_its_program_and_is_fetched_once(own):
-    program = """
-        import dayfly, time
-        def slowly(x):
-            time.sleep(0.3)
-            if x == 3:
-                raise LookupError(x)
-            return x * x
-        print(dayfly.map(slowly, range(6), detach=True).id)
-    """
-    job = output_of(script(program)).strip()
-    first = dayfly.attach(job, return_exceptions=True)
-    assert [next(first), next(first)] == [0, 1]
-    # Whoever takes over gets all but what was taken; here over the life of a server.
-    first.close()
-    own.stop()
-    with harness.Server(own.folder):
-        rest = dayfly.attach(job, return_exceptions=True).results()
-        assert rest[:1] + rest[2:] == [4, 16, 25] and isinstance(rest[1], LookupError)
-        harness.wait_until(lambda: is_gone(job), 5, "the end of what was fetched")
-
-
-def is_gone(job):
-    try:
-        return dayfly.attach(job, return_exceptions=True).results() == []
-    except dayfly.JobError as error:
-        return error.status == 404
-
-
-def test_a_detached_job_can_be_cancelled(button):
-    job = dayfly.map(lambda x: time.sleep(600), range(4), detach=True)
-    assert job.status()["state"] == "running"
-    job.cancel()
-    with pytest.raises(dayfly.Cancelled):
-        next(job)
-
-
 # Ways in -------------------------------------------------------------------------------------------------------------
 
 
@@ -460,10 +358,10 @@ def test_a_grid_search_gives_what_a_plain_one_gives(button):
     from sklearn.svm import SVC
 
     data, target = load_digits(return_X_y=True)
-    data, target = data[:600], target[:600]
+    data, target = data[:300], target[:300]
 
     def search(jobs):
-        return GridSearchCV(SVC(), {"C": [1, 10], "gamma": [1e-3, 1e-4]}, cv=3, n_jobs=jobs).fit(data, target)
+        return GridSearchCV(SVC(), {"C": [1, 10], "gamma": [1e-3, 1e-4]}, cv=2, n_jobs=jobs).fit(data, target)
 
     plain = search(None)
     with joblib.parallel_config("dayfly", memory=1024):
@@ -471,9 +369,9 @@ def test_a_grid_search_gives_what_a_plain_one_gives(button):
         assert there.best_params_ == plain.best_params_
         assert list(there.cv_results_["mean_test_score"]) == list(plain.cv_results_["mean_test_score"])
         # Parallelism within parallelism.
-        forest = RandomForestClassifier(20, random_state=0, n_jobs=2)
-        scores = cross_val_score(forest, data, target, cv=3, n_jobs=2)
-    assert list(scores) == list(cross_val_score(RandomForestClassifier(20, random_state=0), data, target, cv=3))
+        forest = RandomForestClassifier(5, random_state=0, n_jobs=2)
+        scores = cross_val_score(forest, data, target, cv=2, n_jobs=2)
+    assert list(scores) == list(cross_val_score(RandomForestClassifier(5, random_state=0), data, target, cv=2))
 
 
 def test_a_captured_array_is_there_in_every_call(button):

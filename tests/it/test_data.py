@@ -5,7 +5,7 @@ import os
 import re
 
 import pytest
-from test_cloud_button import button, using  # noqa: F401  (fixtures)
+from button import button, using  # noqa: F401  (fixtures)
 
 import dayfly
 from dayfly import _s3, _shuffle

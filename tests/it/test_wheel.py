@@ -1,10 +1,8 @@
 """The wheel, installed into an empty virtual environment: it carries all that a first map needs."""
 
-import json
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 import venv
@@ -12,6 +10,7 @@ import zipfile
 
 import harness
 import pytest
+from button import stop_server_of
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -51,13 +50,13 @@ def test_a_first_map_in_an_empty_environment(wheel, tmp_path):
     # Everybody may look into it, as into a home's virtual environment: a server of root runs calls as another user.
     tmp_path.chmod(0o755)
     home = tmp_path / "venv"
-    venv.create(home, with_pip=True, symlinks=True)
+    venv.create(home, symlinks=True)
     python = str(home / "bin" / "python")
     # Its only dependency, as the tests have it: they need no network.
     (packages,) = home.glob("lib/python3.*/site-packages")
     shutil.copytree(pathlib.Path(cloudpickle.__file__).parent, packages / "cloudpickle")
-    pip = [python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--disable-pip-version-check", str(wheel)]
-    subprocess.run(pip, check=True, timeout=120 * harness.SLOW, cwd=tmp_path)
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps"]
+    subprocess.run([*pip, "--disable-pip-version-check", str(wheel)], check=True, timeout=120 * harness.SLOW, cwd=tmp_path)
     data = tmp_path / "data"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DAYFLY_", "PYTHON"))}
     environment = {**kept, "DAYFLY_DATA": str(data), "PATH": "/usr/bin:/bin"}
@@ -75,6 +74,4 @@ def test_a_first_map_in_an_empty_environment(wheel, tmp_path):
         version = subprocess.run([home / "bin" / "dayfly", "--version"], capture_output=True, text=True, check=True)
         assert version.stdout.startswith("dayfly 0.")
     finally:
-        if (data / "server.json").exists():
-            os.kill(json.loads((data / "server.json").read_text())["pid"], signal.SIGTERM)
-            harness.wait_until(lambda: not (data / "server.json").exists(), 40, "the server's end")
+        stop_server_of(data)
