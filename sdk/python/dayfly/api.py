@@ -51,7 +51,8 @@ def map(
     instance, one after the other; "auto" finds a number. `options` are those of `Options`.
 
     Iterables are read as calls are made: an infinite one is fine. What has a length (up to 100,000) runs to its end by
-    itself; of anything else a bounded number of results waits for the reader.
+    itself; of anything else a bounded number of results waits for the reader. With `detach=True`, returns a `Detached` when
+    the server has all calls: it has the methods for results and records, and needs this program no more.
     """
     if not iterables:
         raise TypeError("map needs at least one iterable")
@@ -62,6 +63,8 @@ def map(
     if has_pieces:
         settings = settings.but(name=settings.name or name_of(function))
     setup = _pieces.prepare if has_pieces else None
+    if settings.detach:
+        return run_detached(sent, zip(*items), total, settings, chunksize, return_exceptions, setup)  # type: ignore
     return run_map(sent, zip(*items), total, settings, chunksize, ordered, return_exceptions, setup)
 
 
@@ -84,7 +87,7 @@ def starmap(
         total = total_of([items])
     tuples = (tuple(item) for item in items)
     if settings.detach:
-        return run_detached(function, tuples, total, settings, chunksize, return_exceptions)  # type: ignore[return-value]
+        return run_detached(function, tuples, total, settings, chunksize, return_exceptions)  # type: ignore
     return run_map(function, tuples, total, settings, chunksize, ordered, return_exceptions)
 
 

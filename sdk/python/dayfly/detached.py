@@ -39,12 +39,13 @@ def run_detached(
     options: Options,
     chunksize: Union[int, str] = 1,
     return_exceptions: bool = False,
+    setup: Optional[Callable[[], Any]] = None,
 ) -> "Detached[T]":
     """Begins a map that goes on without this program. Returns when the server has all of it on disk."""
     # Chunks of a job that nobody watches do not grow with what is learnt from it.
     feed = MapFeed(items, total, 1 if chunksize == "auto" else chunksize)
     feed.read_all()
-    run = options_.start(function, options.but(progress=False), feed)
+    run = options_.start(function, options.but(progress=False), feed, setup=setup)
     run.leave()
     return Detached(run.endpoint, str(run.id), return_exceptions)
 
