@@ -23,8 +23,8 @@ from .api import (
     submit,
     wait,
 )
+from .attach import Detached, attach
 from .data import read
-from .detached import Detached, attach
 from .environment import Environment
 from .errors import (
     CallDied,

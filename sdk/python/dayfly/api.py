@@ -11,7 +11,7 @@ from typing import Any, Callable, Generic, Iterable, Iterator, Optional, TypeVar
 from . import _pieces, mapreduce
 from . import data as data_
 from .answers import Future
-from .detached import run_detached
+from .attach import run_detached
 from .environment import Environment
 from .executor import Executor, total_of
 from .job import Job, run_map
