@@ -34,6 +34,7 @@ unit: ## Rust tests
 it: ## Tests of the real server with real clients; ARGS goes to pytest
 	cargo build --locked -p dayfly
 	DAYFLY_BIN=$(abspath $(TARGET_DIR))/debug/dayfly $(PYTHON) -m pytest tests $(ARGS)
+	$(PYTHON) -m pytest sdk/python/tests
 
 wheel: ## Build the Python package with the binary in it, into dist/
 	scripts/setup.sh
