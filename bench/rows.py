@@ -40,7 +40,8 @@ QUICK = Effort(rounds=2, seconds=1.0, functions=10, burst=50, idle_s=3.0)
 
 @dataclasses.dataclass
 class Row:
-    """One line of the table. Figures are texts as people read them; `details` is for machines."""
+    """One line of the table. Figures are texts as people read them; `details` is for machines. `met` is None for what
+    has no target."""
 
     what: str
     against: str
@@ -48,7 +49,7 @@ class Row:
     theirs: str
     ratio: str
     target: str
-    met: bool
+    met: bool | None
     details: dict
 
 
@@ -359,13 +360,3 @@ def enqueue(effort):
             {"rounds": stores},
         ),
     ]
-
-
-ALL = {
-    "latency": latency,
-    "throughput": throughput,
-    "learn": learn,
-    "burst": burst,
-    "idle": idle,
-    "enqueue": enqueue,
-}

@@ -12,7 +12,7 @@ import tools
 PAGE = tools.ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- figures: written by `bench/run.py --write` -->\n", "<!-- end of figures -->\n"
 HEAD = ("What", "Against", "Dayfly", "Peer", "Ratio", "Target", "Met")
-VERDICTS = {True: "yes", False: "no"}
+VERDICTS = {True: "yes", False: "no", None: "–"}
 
 
 def machine():
@@ -53,10 +53,10 @@ def cells(row):
 def show(rows):
     """One block per row: the lines would be too long for a terminal as a table."""
     for row in rows:
-        mark = "met" if row.met else "NOT MET"
+        mark = {True: ": met", False: ": NOT MET", None: ""}[row.met]
         print(f"{row.what}\n    against  {row.against}")
         print(f"    Dayfly   {row.ours}\n    peer     {row.theirs}")
-        print(f"    ratio    {row.ratio}   target {row.target}: {mark}")
+        print(f"    ratio    {row.ratio}   target {row.target}{mark}")
         for part, figures in row.details.get("per_call", {}).items():
             times = f"user {figures['user_us']:7.1f} µs  system {figures['system_us']:7.1f} µs"
             print(f"             {part:15} {times}  faults {figures['faults']:6.1f}  per call")

@@ -1,5 +1,6 @@
 """Everything that the benchmarks run: built and installed here, before anything is measured."""
 
+import functools
 import json
 import os
 import pathlib
@@ -13,6 +14,9 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").res
 BINARY = pathlib.Path(os.environ.get("DAYFLY_BIN") or TARGET / "release" / "dayfly").resolve()
 VENV = pathlib.Path(os.environ.get("DAYFLY_BENCH_VENV") or ROOT / ".venv-bench").resolve()
 PYTHON = VENV / "bin" / "python"
+# Of the peers that run Python functions; much, so only made when it is used.
+JOBS_VENV = pathlib.Path(os.environ.get("DAYFLY_BENCH_JOBS_VENV") or ROOT / ".venv-bench-jobs").resolve()
+INSTALL_S = 900
 LOAD = TARGET / "release" / "load"
 FLOOR = TARGET / "release" / "examples" / "floor"
 STORE = TARGET / "release" / "examples" / "enqueue_bench"
@@ -26,31 +30,53 @@ def say(text):
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def build():
-    """The load generator, the floor, and the store's own benchmark."""
+def build(groups):
+    """The load generator and, for the groups that use them, the floor and the store's own benchmark."""
     if not BINARY.exists():
         raise SystemExit(f"bench: {BINARY} is missing: run `make bench`, or set DAYFLY_BIN")
-    say("building the load generator and the floor")
+    say("building the load generator")
     cargo = ["cargo", "build", "--release", "--locked", "--quiet", "--target-dir", str(TARGET)]
     subprocess.run([*cargo, "--manifest-path", HERE / "load" / "Cargo.toml"], check=True)
-    for package, example in [("dayfly-worker", "floor"), ("dayfly-store", "enqueue_bench")]:
+    used = {"throughput": ("dayfly-worker", "floor"), "enqueue": ("dayfly-store", "enqueue_bench")}
+    for package, example in [used[group] for group in used if group in groups]:
+        say(f"building {example}")
         subprocess.run([*cargo, "-p", package, "--example", example], check=True, cwd=ROOT)
 
 
 def install(interpreter):
     """Makes .venv-bench with `interpreter`, which runs the functions too: all sides run the same Python."""
-    wanted = f"# {interpreter}\n{(HERE / 'requirements.txt').read_text()}"
-    stamp = VENV / "requirements.txt"
+    install_in(VENV, interpreter, "requirements.txt")
+
+
+@functools.cache
+def jobs_python():
+    """The Python of .venv-bench-jobs, installed with the first use."""
+    base = subprocess.run([PYTHON, "-c", "import sys; print(sys._base_executable)"], capture_output=True, text=True, check=True)
+    install_in(JOBS_VENV, base.stdout.strip(), "requirements-jobs.txt")
+    return JOBS_VENV / "bin" / "python"
+
+
+@functools.cache
+def versions_of_jobs():
+    """Versions of what is in .venv-bench-jobs, by name."""
+    lines = (HERE / "requirements-jobs.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if "==" in line)
+
+
+def install_in(venv, interpreter, name):
+    """Makes a virtual environment with what one of the files here names, unless it is there."""
+    wanted = f"# {interpreter}\n{(HERE / name).read_text()}"
+    stamp = venv / "requirements.txt"
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    say(f"installing gunicorn and scikit-learn in {VENV} for {interpreter}")
-    shutil.rmtree(VENV, ignore_errors=True)
+    say(f"installing {name} in {venv} for {interpreter}")
+    shutil.rmtree(venv, ignore_errors=True)
     # Debian's interpreter may lack ensurepip; our own pip installs for it.
-    subprocess.run([interpreter, "-m", "venv", "--without-pip", VENV], check=True)
+    subprocess.run([interpreter, "-m", "venv", "--without-pip", venv], check=True)
     # Not for the repository, whatever its ignore list says.
-    (VENV / ".gitignore").write_text("*\n")
-    pip = [sys.executable, "-m", "pip", "--python", PYTHON, "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "install", "-r", HERE / "requirements.txt"], check=True, stdin=subprocess.DEVNULL)
+    (venv / ".gitignore").write_text("*\n")
+    pip = [sys.executable, "-m", "pip", "--python", venv / "bin" / "python", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "install", "-r", HERE / name], check=True, stdin=subprocess.DEVNULL, timeout=INSTALL_S)
     stamp.write_text(wanted)
 
 
