@@ -142,6 +142,16 @@ def test_a_call_that_dies_has_a_type(button, end, kind):
     assert dayfly.submit(str, 1).result(60) == "1"
 
 
+def test_a_call_that_died_is_tried_again(button):
+    future = dayfly.map(lambda x: os._exit(3), [1], retries=2).futures[0]
+    with pytest.raises(dayfly.InstanceDied):
+        future.result(60 * harness.SLOW)
+    assert future.record["attempt"] == 3
+    # An exception is an answer.
+    future = dayfly.map(fail, ["x"], retries=2).futures[0]
+    assert isinstance(future.exception(60 * harness.SLOW), ZeroDivisionError) and future.record["attempt"] == 1
+
+
 def test_what_cannot_be_pickled_is_told_before_anything_runs(button):
     lock = threading.Lock()
     with pytest.raises(dayfly.NotPicklable, match=r"<closure>\['lock'\] is a _thread.lock"):

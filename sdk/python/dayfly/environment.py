@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 class Environment:
     """What calls find to import. Made by the class methods; the same one may be used for many jobs."""
 
-    def __init__(self, wire: dict[str, Any], by_reference: bool = False) -> None:
+    def __init__(self, wire: dict[str, Any]) -> None:
         self._wire = wire
-        self.by_reference = by_reference
 
     @classmethod
     def local(cls) -> "Environment":
@@ -25,7 +24,7 @@ class Environment:
 
         Only a server on this machine, of this user, takes it; it is the default there.
         """
-        return cls({"kind": "local", "executable": _executable(), "path": _path()}, by_reference=True)
+        return cls({"kind": "local", "executable": _executable(), "path": _path()})
 
     @classmethod
     def bare(cls) -> "Environment":

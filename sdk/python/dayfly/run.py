@@ -295,7 +295,9 @@ class Run:
                 future.cancel()
         for future in lost:
             future.set_lost(error)
-        self._feed.stop(error)
+        if self.id is not None:
+            # A job that has not begun may be begun again, with the same feed.
+            self._feed.stop(error)
         self._begun.set()
         self.kept.set()
 

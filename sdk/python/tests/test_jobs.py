@@ -215,6 +215,28 @@ def test_a_server_that_is_lost_ends_every_future(serve, ending):
     assert job.wait(10)
 
 
+def test_a_server_that_ends_before_a_job_begins_is_asked_again(serve):
+    tries = []
+
+    def script(connection):
+        tries.append(connection)
+        if len(tries) > 1:
+            connection.serve()
+
+    serve(script)
+    assert list(dayfly.map(lambda x: x + 1, range(3))) == [1, 2, 3] and len(tries) == 2
+    tries.clear()
+    with dayfly.Executor() as pool:
+        assert pool.submit(str, 5).result(10) == "5" and len(tries) == 2
+
+
+def test_a_server_that_always_ends_is_given_up(serve):
+    found = serve(lambda connection: None)
+    with pytest.raises(dayfly.ServerLost):
+        dayfly.map(str, [1])
+    assert len(found.jobs) == 3
+
+
 def test_a_streaming_job_does_not_end_quietly_when_the_server_is_lost(serve):
     serve(lambda connection: connection.begin() and None)
     with pytest.raises(dayfly.ServerLost):
