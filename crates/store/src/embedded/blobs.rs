@@ -16,6 +16,9 @@ use std::{
 use tempfile::NamedTempFile;
 use tokio::task::spawn_blocking;
 
+/// Room that blobs leave on their disk, so that the tables can still be written: a twentieth of it, and this at most.
+const RESERVE_BYTES_MAX: u64 = 1 << 30;
+
 /// A folder of blobs.
 pub(super) struct Files {
     dir: PathBuf,
@@ -130,7 +133,9 @@ impl NewBlob for New {
     async fn write(&mut self, piece: Bytes) -> Result<(), Error> {
         let mut written = self.written.take().ok_or_else(broken)?;
         self.bytes += piece.len() as u64;
+        let dir = self.dir.clone();
         let written = run(move || {
+            check_room(&dir)?;
             written.hash.update(&piece);
             written.file.write_all(&piece).map_err(failed("write", written.file.path()))?;
             Ok(written)
@@ -187,7 +192,18 @@ impl BlobReader for Reader {
     }
 }
 
+/// Refuses to write when the disk is nearly full.
+fn check_room(dir: &Path) -> Result<(), Error> {
+    let disk = rustix::fs::statvfs(dir).map_err(|error| failed("look at the disk of", dir)(error.into()))?;
+    let (size, free) = (disk.f_blocks.saturating_mul(disk.f_frsize), disk.f_bavail.saturating_mul(disk.f_frsize));
+    if free < (size / 20).min(RESERVE_BYTES_MAX) {
+        return Err(Error::Full(format!("{free} bytes are left on the disk of {}", dir.display())));
+    }
+    Ok(())
+}
+
 fn temporary(dir: &Path) -> Result<NamedTempFile, Error> {
+    check_room(dir)?;
     NamedTempFile::new_in(dir.join("tmp")).map_err(failed("create a file in", dir))
 }
 
