@@ -3,6 +3,7 @@
 import io
 import json
 import pathlib
+import struct
 import sys
 import zipfile
 
@@ -98,3 +99,16 @@ function = {
 }
 seed("event", json.dumps(invocation), json.dumps(function), json.dumps({"open_files": 7, "init_ms": 9}), "{}", "[]")
 seed("session", "*\n*", "*\n@99", "*\n@40A@200", "*\n*=", "*\n*A", "ASIA\n*", "*\nA.B", "*\n.")
+
+
+def frame(kind, header, body=b""):
+    return struct.pack("<cIQ", kind, len(header), len(body)) + header + body
+
+
+seed(
+    "frames",
+    b"\x05" + frame(b"S", b'{"name": "f"}', b"file") + frame(b"C", b'{"n": 0}', b"x") + frame(b"Z", b"{}"),
+    b"\x01" + frame(b"X", b'{"calls": [1]}') + frame(b"A", b'{"n": [1]}'),
+    b"\x0d" + frame(b"C", b'{"n": 1}', bytes(65)),
+    b"\xff" + frame(b"Q", b""),
+)

@@ -1,6 +1,8 @@
 """Jobs, from the first frame to the bill, against real sandboxes."""
 
 import json
+import os
+import socket
 import time
 
 import calls
@@ -375,3 +377,46 @@ def test_the_command_line_lists_shows_and_cancels(server):
 def verb(server, what, job, *more, **options):
     """`dayfly jobs show|cancel JOB`."""
     return server.cli("jobs", what, job, *more, **options)
+
+
+def through_socket(path, head):
+    """The status of the answer to an unsigned request through a socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        connection.sendall(head.encode() + b"\r\nHost: dayfly\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        line = connection.makefile("rb").readline()
+        return int(line.split()[1]) if line else None
+
+
+def test_the_socket_takes_unsigned_requests_of_every_service(server):
+    path = str(server.folder / "dayfly.sock")
+    assert through_socket(path, "GET /2015-03-31/functions/ HTTP/1.1") == 200
+    assert through_socket(path, "GET / HTTP/1.1\r\nX-Dayfly-Service: s3") == 200
+    assert through_socket(path, "POST / HTTP/1.1\r\nX-Amz-Target: Dayfly_20261101.ListJobs") == 200
+    assert through_socket(path, "POST / HTTP/1.1\r\nX-Amz-Target: Logs_20140328.DescribeLogGroups") == 200
+    # A signature that is there must be right.
+    assert through_socket(path, "GET /2015-03-31/functions/ HTTP/1.1\r\nAuthorization: AWS4-HMAC-SHA256 nonsense") == 403
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_only_the_owner_gets_through_the_socket(folder):
+    with harness.Server(folder) as own:
+        # As if somebody had opened it to everyone: the kernel tells who comes.
+        folder.chmod(0o755)
+        (folder / "dayfly.sock").chmod(0o666)
+        ours = through_socket(str(folder / "dayfly.sock"), "GET /2015-03-31/functions/ HTTP/1.1")
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                os.chdir(folder)
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+                code = 0 if through_socket("dayfly.sock", "GET /2015-03-31/functions/ HTTP/1.1") is None else 2
+            except ConnectionError:
+                code = 0
+            finally:
+                os._exit(code)
+        assert (ours, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) == (200, 0)
+        assert own.stop() == 0

@@ -6,5 +6,6 @@ mod boto3;
 mod bounds;
 mod cost;
 mod harness;
+mod jobs;
 mod lambda;
 mod signatures;

@@ -17,7 +17,7 @@ use crate::{
 use dayfly_scheduler::jobs;
 use dayfly_types::RequestId;
 use frames::Bounds;
-use http::{Method, header::CONTENT_LENGTH, request::Parts};
+use http::{Method, StatusCode, header::CONTENT_LENGTH, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use source::Source;
@@ -44,11 +44,23 @@ pub async fn stream(
     let bounds =
         Bounds { function_file_bytes: limits.function_file_bytes, arguments_bytes: limits.sync_payload_bytes as u64 };
     let source = Source::new(body, bounds, gateway.patience.clone());
+    if let Err(error) = outside_sandbox(gateway) {
+        return refuse(error, id, source).await;
+    }
     match sender {
         Err(error) => refuse(error, id, source).await,
         Ok(sender) if parts.uri.path() == "/jobs" => stream::answer(gateway, &sender, id, source).await,
         Ok(sender) => fetch::answer(gateway, &sender, id, parts.uri.path(), source).await,
     }
+}
+
+/// Function code starts no jobs, and ends none.
+fn outside_sandbox(gateway: &Gateway) -> Result<(), Error> {
+    if gateway.in_sandbox {
+        let message = "Jobs are not for function code.";
+        return Err(Error::new(StatusCode::FORBIDDEN, "AccessDeniedException", message));
+    }
+    Ok(())
 }
 
 /// Answers at once, and goes on reading for a while: to close while the client still writes would cost it the answer.

@@ -78,6 +78,7 @@ pub fn get_job(gateway: &Gateway, request: &Request) -> Result<Response, Error> 
 
 /// Takes a job, or some of its calls, back.
 pub fn cancel_job(gateway: &Gateway, request: &Request) -> Result<Response, Error> {
+    super::outside_sandbox(gateway)?;
     let CancelJob { job, calls } = read(request, "CancelJob")?;
     let job = find(gateway, request, job)?;
     match calls {
