@@ -23,6 +23,7 @@ NAMES = {
     "dask": "Dask distributed {distributed}, 2 workers",
     "ray": "Ray {ray}, 2 workers",
     "lithops": "Lithops {lithops}, localhost",
+    "duckdb": "DuckDB {duckdb}, 2 threads",
 }
 
 

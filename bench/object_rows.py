@@ -18,7 +18,7 @@ BUCKET = "bench"
 # Signed in the query, the body not part of it: any client can send it.
 PRESIGNED = {"signature_version": "s3v4", "s3": {"addressing_style": "path"}, "request_checksum_calculation": "when_required"}
 DEADLINE_S = 60
-BUDGET_S = 150
+BUDGET_S = 60
 START_S = 60
 
 
@@ -28,8 +28,8 @@ def objects(effort):
     sizes = [("64 MB", 64 << 20, 16 if full else 8), ("4 KB", 4096, 2000 if full else 100)]
     runs, failed = {}, {}
     end = time.monotonic() + BUDGET_S
-    with cloud.server() as running, tempfile.TemporaryDirectory(prefix="dayfly-bench-") as folder, contextlib.ExitStack() as stack:
-        folder = pathlib.Path(folder)
+    with cloud.server() as running, contextlib.ExitStack() as stack:
+        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dayfly-bench-")))
         sides = {"ours": Store(running.address, running.server.client("s3", **PRESIGNED), folder), "files": Files(folder)}
         try:
             sides["moto"] = stack.enter_context(moto(folder))
@@ -62,7 +62,8 @@ def row(verb, name, count, size, runs, failed):
         both = zip(runs[verb, name, "ours"], runs[verb, name, side])
         return median(a["per_second"] / b["per_second"] for a, b in both)
 
-    titles = {"moto": f"moto {tools.versions_of_jobs()['moto']} (keeps, but does not sync)", "files": "bare files, synced and renamed"}
+    version = tools.versions_of_jobs()["moto"]
+    titles = {"moto": f"moto {version} (keeps, but does not sync)", "files": "bare files, synced and renamed"}
     there = [side for side in titles if side not in failed]
     theirs = [f"{figure(side)} {side}" for side in there] + [f"{side} failed" for side in titles if side in failed]
     ratio = "; ".join(f"{against(side):.2f}× {side}" for side in there) or "–"

@@ -28,6 +28,7 @@ ALL = {
     "jobs": job_rows.each,
     "grid": job_rows.grid,
     "array": job_rows.array,
+    "aggregate": job_rows.aggregate,
     "objects": object_rows.objects,
 }
 
