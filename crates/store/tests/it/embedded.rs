@@ -82,19 +82,21 @@ async fn leasing_from_a_long_queue_costs_no_more_than_from_a_short_one() {
     while let Some(done) = enqueues.join_next().await {
         done.unwrap();
     }
-    let mut slowest = Duration::ZERO;
+    let mut times = Vec::new();
     let mut taken = 0;
     loop {
         let start = Instant::now();
         let leases = store.queues.lease("q", now, now + Duration::from_secs(60), 10).await.unwrap();
-        slowest = slowest.max(start.elapsed());
+        times.push(start.elapsed());
         taken += leases.len();
         if leases.is_empty() {
             break;
         }
     }
     assert_eq!(taken, MESSAGES / 2);
-    // Stepping over ten thousand rows of 512 bytes takes several times as long in this build.
-    assert!(slowest < Duration::from_millis(20), "a lease took {slowest:?}");
+    // Stepping over ten thousand rows of 512 bytes takes several times as long in this build, and would do so each time.
+    times.sort_unstable();
+    let median = times[times.len() / 2];
+    assert!(median < Duration::from_millis(20), "a lease takes {median:?}");
     store.tables.commit(Batch::new()).await.unwrap();
 }
