@@ -263,7 +263,7 @@ def test_a_bomb_does_not_stop_the_neighbours(server, bomb):
         assert do(server, "neighbour", "echo", value=1) == 1
         times.append(time.monotonic() - started)
         time.sleep(0.05)
-    thread.join(20)
+    thread.join(20 * harness.SLOW)
     assert not thread.is_alive()
     assert times and max(times) < 5 * harness.SLOW, f"a neighbour's call took {max(times):.1f} s"
 
@@ -307,7 +307,8 @@ def test_set_user_id_programs_of_a_package_give_nothing(server):
             archive.writestr(entry, "#!/bin/sh\nid -u\n")
     client = server.client()
     client.create_function(
-        FunctionName="suid", Runtime=harness.RUNTIME, Role=harness.ROLE, Handler="app.handler", Code={"ZipFile": content.getvalue()}
+        FunctionName="suid", Runtime=harness.RUNTIME, Role=harness.ROLE, Handler="app.handler", Code={"ZipFile": content.getvalue()},
+        Timeout=min(900, round(10 * harness.SLOW)),
     )
     client.get_waiter("function_active_v2").wait(FunctionName="suid", WaiterConfig={"Delay": 0.1})
     found = do(server, "suid", "set_user_id", paths=["/var/task/suid.sh", "/var/task/sgid.sh", "/var/task/both.sh"])
