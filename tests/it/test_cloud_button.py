@@ -55,6 +55,23 @@ def test_a_call_sees_the_callers_environment(button):
     assert dayfly.submit(look).result(60) == expected
 
 
+def test_heavy_packages_are_imported_once_for_all_calls(button):
+    import pandas
+    import pyarrow
+    import sklearn.svm
+
+    def look(_):
+        names = [module.__name__ for module in (pandas, pyarrow, sklearn.svm)]
+        return names, len(os.listdir("/proc/self/task"))
+
+    # A library that starts threads when it is imported would make every call a boot.
+    job = dayfly.map(look, range(6))
+    assert list(job) == [(["pandas", "pyarrow", "sklearn.svm"], 1)] * 6
+    assert job.wait(10)
+    inits = [record["init_us"] for record in job.records()]
+    assert len([init for init in inits if init]) <= 1, inits
+
+
 def test_local_modules_go_along(button, tmp_path, monkeypatch):
     (tmp_path / "helpers_of_mine.py").write_text("FACTOR = 3\ndef triple(x):\n    return FACTOR * x\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -180,6 +180,9 @@ fn environment(options: &Options, recipe: &Recipe, log_stream: &str) -> Vec<(Str
         // OpenBLAS starts its threads when it is imported, and what has threads cannot be cloned. (A job's runtime keeps
         // them for the clone.)
         ("OPENBLAS_NUM_THREADS", "1"),
+        // So does the allocator that pyarrow brings, which pandas and scikit-learn import where it is installed. It only
+        // gives memory back a little later without it.
+        ("JE_ARROW_MALLOC_CONF", "background_thread:false"),
     ]
     .into_iter()
     .chain(PATHS.into_iter().filter(|_| !is_own))
