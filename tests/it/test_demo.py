@@ -15,8 +15,6 @@ def start(tmp_path):
     return subprocess.Popen(
         [sys.executable, DEMO, "--dayfly", harness.BINARY, "--calls", "20"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "TMPDIR": str(tmp_path)},
-        # Tests that run in the background are started with interrupts ignored, and children would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 

@@ -449,6 +449,7 @@ import __main__, ctypes, threading, time
 real = __main__._Cloner.serve
 def serve(self):
     # In the zygote, once it has been looked at: a loop that other threads may run beside, and one that does.
+    time.sleep(2)
     loop = ctypes.CDLL("/var/runtime/zygote.so").dayfly_zygote
     loop.restype, loop.argtypes = self.loop.restype, self.loop.argtypes
     self.loop = loop

@@ -85,24 +85,29 @@ def hold(mb):
 
 
 def hold_in_processes(count, mb, seconds=1.0):
-    """Each of `count` children holds `mb`; returns how many held it at the same time."""
+    """Each of `count` children holds `mb`, every page written to; returns how many held it at the same time."""
     read, write = os.pipe()
+    children = []
     for _ in range(count):
-        if os.fork() == 0:
+        child = os.fork()
+        if child == 0:
             try:
-                block = bytearray(mb * MB)
-                block[-1] = 1
-                os.write(write, b"x")
+                block = b"\1" * (mb * MB)
+                os.write(write, os.getpid().to_bytes(4, "little"))
                 time.sleep(60)
             finally:
                 os._exit(0)
+        children.append(child)
     os.close(write)
     time.sleep(seconds)
     os.set_blocking(read, False)
     try:
-        return len(os.read(read, count))
+        said = os.read(read, 4 * count)
     except BlockingIOError:
-        return 0
+        said = b""
+    held = {int.from_bytes(said[at : at + 4], "little") for at in range(0, len(said), 4)}
+    # The kernel may have killed some that held it, to make room for others.
+    return sum(child in held and os.waitpid(child, os.WNOHANG) == (0, 0) for child in children)
 
 
 def hold_in_threads(count, mb):
