@@ -133,6 +133,20 @@ def usage_of(server, name, count=None):
     return records() if count is None else harness.wait_until(records, what=f"{count} usage records of {name}")
 
 
+def log_of(server, name):
+    """The lines of a function's log, once there are any: a call's are on disk soon after its answer, not with it."""
+    logs = server.client("logs")
+
+    def lines():
+        try:
+            pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
+            return [event["message"].rstrip("\n") for page in pages for event in page["events"]]
+        except logs.exceptions.ResourceNotFoundException:
+            return []
+
+    return harness.wait_until(lines, what="the log")
+
+
 def record_of(server, name, made):
     """The usage record of one call, when it is there."""
     return harness.wait_until(lambda: usage_of(server, name).get(made.request_id), what="the call's usage record")

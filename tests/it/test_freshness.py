@@ -7,7 +7,7 @@ import threading
 import calls
 import harness
 import pytest
-from calls import call, do, together
+from calls import call, do, log_of, together
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
@@ -147,9 +147,7 @@ def handler(event, context):
         assert [one.payload for one in made] == [first] * 3, kind
         assert len({one.instance_id for one in made}) == 3
         name = "unclonable-" + kind.replace(" ", "-").replace("/", "-")
-        logs = server.client("logs")
-        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
-        lines = [event["message"] for page in pages for event in page["events"]]
+        lines = log_of(server, name)
         told = [line for line in lines if line.startswith("[dayfly] this version is not cloned")]
         assert told and why in told[0], (kind, lines)
 
@@ -159,9 +157,7 @@ def test_what_can_be_cloned_is_cloned(server):
     source = "F = open('/var/task/app.py')\nimport ssl, sqlite3, decimal\ndef handler(event, context): return F.read(4)\n"
     server.create("clonable", source, MemorySize=512)
     assert [do_plain(server, "clonable") for _ in range(4)] == ["F = "] * 4
-    logs = server.client("logs")
-    pages = logs.get_paginator("filter_log_events").paginate(logGroupName="/aws/lambda/clonable")
-    assert not [event for page in pages for event in page["events"] if "not cloned" in event["message"]]
+    assert not [line for line in log_of(server, "clonable") if "not cloned" in line]
 
 
 def do_plain(server, name):

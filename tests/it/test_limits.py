@@ -11,7 +11,7 @@ import botocore.exceptions
 import calls
 import harness
 import pytest
-from calls import agree, call, do, record_of, together
+from calls import agree, call, do, log_of, record_of, together
 from harness import SLOW
 
 MB = 1 << 20
@@ -344,17 +344,11 @@ def test_every_way_in_which_init_can_fail(server):
         agree(made, record)
         assert record["status"] == "init_error", way
         assert "Error Type: Runtime.InitError" in made.report["more"] or kind == "Runtime.ExitError", way
-        logged = harness.wait_until(lambda: log_of(server, names[way]), what="the log")
+        logged = log_of(server, names[way])
         inits = [line for line in logged if line.startswith("INIT_REPORT ")]
         assert inits and all("Phase: init\tStatus: error" in line for line in inits), way
         if kind is not None:
             assert all(line.endswith(f"Error Type: {kind}") for line in inits), way
-
-
-def log_of(server, name):
-    logs = server.client("logs")
-    pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
-    return [event["message"].rstrip("\n") for page in pages for event in page["events"]]
 
 
 def test_an_init_that_is_too_slow_is_tried_again_under_the_timeout(server):
