@@ -38,10 +38,10 @@ def main():
     parser.add_argument("--quick", action="store_true", help="few, short rounds: it works, not how fast")
     parser.add_argument("--only", action="append", choices=list(ALL), metavar="NAME", help=", ".join(ALL))
     parser.add_argument("--json", type=pathlib.Path, default=tools.TARGET / "bench.json", help="where all figures go")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="put the table, of the groups that ran, into docs/benchmarks.md")
     options = parser.parse_args()
-    if options.write and (options.only or options.quick):
-        parser.error("--write is for whole runs: without --only and --quick")
+    if options.write and options.quick:
+        parser.error("--write is for figures that can be compared: without --quick")
     effort = rows.QUICK if options.quick else rows.FULL
 
     tools.build(options.only or ALL)
@@ -51,6 +51,7 @@ def main():
     # Before the load of our own, after that of building.
     time.sleep(0 if options.quick else 10)
     found = {**table.machine(), "python": tools.version_of(interpreter), "quick": options.quick}
+    found["left_out"] = [name for name in ALL if name not in (options.only or ALL)]
     print(table.machine_line(found) + "\n", flush=True)
     done, failed = [], []
     for name in options.only or ALL:

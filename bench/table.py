@@ -38,11 +38,12 @@ def value_of(path, key):
 
 def machine_line(found):
     """One sentence of it."""
+    left_out = f". Not measured in this run: {', '.join(found['left_out'])}" if found.get("left_out") else ""
     quick = ", **a quick run: not for comparison**" if found.get("quick") else ""
     return (
         f"{found['date']}: {found['cores']} cores ({found['processor']}), {found['memory_gb']} GB, "
         f"Linux {found['kernel']}, cgroup v{found['cgroup']}, Python {found['python']}, "
-        f"load average at the start {found['load_average']}{quick}"
+        f"load average at the start {found['load_average']}{quick}{left_out}"
     )
 
 
