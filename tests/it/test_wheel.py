@@ -24,7 +24,7 @@ def wheel(tmp_path_factory):
         pytest.skip("DAYFLY_BIN is not where cargo puts it: a wheel would need another build")
     profile = "dev" if binary.parent.name == "debug" else "release"
     subprocess.run(
-        [sys.executable, "-m", "maturin", "build", "--quiet", "--offline", "--profile", profile, "--out", folder],
+        [sys.executable, "-m", "maturin", "build", "--quiet", "--locked", "--profile", profile, "--out", folder],
         check=True,
         timeout=600 * harness.SLOW,
         cwd=ROOT / "sdk" / "python",
