@@ -430,32 +430,23 @@ def _kill_means_end():
 
 HUGE = 2 << 20
 MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25
+PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
+MAP_PRIVATE_ANONYMOUS = 0x22
+MREMAP_MAYMOVE_FIXED = 3
 PR_GET_TID_ADDRESS = 40
 
 
-class _Area(object):
-    """One mapping of this process: addresses, access and path as the kernel shows them, bytes."""
-
-    def __init__(self, line):
-        fields = line.split(None, 5)
-        self.start, self.end = (int(part, 16) for part in fields[0].split("-"))
-        self.access = fields[1]
-        self.path = fields[5].strip() if len(fields) > 5 else ""
-        self.resident = self.huge = 0
-
-
-def _areas():
-    found = []
-    with open("/proc/self/smaps") as lines:
+def _mappings():
+    """`(start, end, access, path)` of each mapping of this process, in order."""
+    with open("/proc/self/maps") as lines:
         for line in lines:
-            name, _, value = line.partition(" ")
-            if name == "Rss:":
-                found[-1].resident = int(value.split()[0]) << 10
-            elif name == "AnonHugePages:":
-                found[-1].huge = int(value.split()[0]) << 10
-            elif not name.endswith(":"):
-                found.append(_Area(line))
-    return found
+            fields = line.split(None, 5)
+            start, end = (int(part, 16) for part in fields[0].split("-"))
+            yield start, end, fields[1], fields[5].strip() if len(fields) > 5 else ""
+
+
+def _whole_huge_pages(start, end):
+    return -(-start // HUGE) * HUGE, end // HUGE * HUGE
 
 
 # The zygote -----------------------------------------------------------------------------------------------------------
@@ -511,13 +502,17 @@ class _Cloner(object):
         """Clones the process on order. Returns the call socket in a clone, -1 when no more are wanted."""
         return self.loop(*self.arguments)
 
+    def make_huge(self, start, size):
+        """Asks for huge pages; tells whether all are."""
+        self.madvise(start, size, MADV_HUGEPAGE)
+        return self.madvise(start, size, MADV_COLLAPSE) == 0
+
     def collapse(self):
         """Backs the heap with huge pages, so that a clone copies few page table entries."""
-        for area in _areas():
-            start, end = -(-area.start // HUGE) * HUGE, area.end // HUGE * HUGE
-            if area.access == "rw-p" and area.path in ("", "[heap]") and end > start:
-                self.madvise(start, end - start, MADV_HUGEPAGE)
-                self.madvise(start, end - start, MADV_COLLAPSE)
+        for start, end, access, path in list(_mappings()):
+            start, end = _whole_huge_pages(start, end)
+            if access == "rw-p" and path in ("", "[heap]") and end > start:
+                self.make_huge(start, end - start)
 
     def gather_code(self):
         """Moves the interpreter's code from the page cache to huge pages of the zygote's own.
@@ -528,30 +523,29 @@ class _Cloner(object):
         import ctypes
 
         inside = ctypes.cast(ctypes.pythonapi.Py_IncRef, ctypes.c_void_p).value
-        areas = [area for area in _areas() if area.access in ("r--p", "r-xp") and area.path.startswith("/")]
-        ours = [area for area in areas if area.start <= inside < area.end]
-        if not ours:
+        # What is mapped of the interpreter's file without a gap, and not to be written to.
+        first = last = file = None
+        for start, end, access, path in _mappings():
+            fits = access in ("r--p", "r-xp") and path.startswith("/")
+            if not fits or start != last or path != file:
+                if first is not None and first <= inside < last:
+                    break
+                first, file = (start, path) if fits else (None, None)
+            last = end
+        if first is None or not first <= inside < last:
             return
-        start, end = ours[0].start, ours[0].end
-        for area in areas:
-            if area.path == ours[0].path and area.start == end:
-                end = area.end
-        for area in reversed(areas):
-            if area.path == ours[0].path and area.end == start:
-                start = area.start
-        start, end = -(-start // HUGE) * HUGE, end // HUGE * HUGE
+        start, end = _whole_huge_pages(first, last)
         size = end - start
         if not 0 < size <= 16 << 20:
             return
-        place = self.mmap(None, size + HUGE, 3, 0x22, -1, 0)
+        place = self.mmap(None, size + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0)
         if place in (None, ctypes.c_void_p(-1).value):
             return
-        copy = -(-place // HUGE) * HUGE
+        copy, _ = _whole_huge_pages(place, place + size + HUGE)
         self.madvise(copy, size, MADV_HUGEPAGE)
         ctypes.memmove(copy, start, size)
-        huge = sum(area.huge for area in _areas() if area.start <= copy < area.end)
-        if huge >= size and self.mprotect(copy, size, 5) == 0:
-            self.mremap(copy, size, size, 3, start)
+        if self.make_huge(copy, size) and self.mprotect(copy, size, PROT_READ | PROT_EXEC) == 0:
+            self.mremap(copy, size, size, MREMAP_MAYMOVE_FIXED, start)
         else:
             self.munmap(copy, size)
         self.munmap(place, copy - place)

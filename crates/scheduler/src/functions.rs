@@ -10,10 +10,10 @@ mod tests;
 
 pub(crate) use cache::Resolved;
 
-use crate::{executor::Executor, locks::Locks};
+use crate::executor::Executor;
 use bytes::Bytes;
 use cache::Cache;
-use dayfly_store::{Error as StoreError, Store};
+use dayfly_store::{Error as StoreError, Store, locks::Locks};
 use dayfly_types::{
     AccountId, Clock, FunctionArn, FunctionConfiguration, FunctionName, InvokeError, Limits, Qualifier, Region,
     function::{LastUpdate, State},

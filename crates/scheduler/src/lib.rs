@@ -18,7 +18,6 @@ mod handle;
 mod handle_tests;
 pub mod jobs;
 pub mod layers;
-mod locks;
 #[cfg(test)]
 mod testing;
 

@@ -12,6 +12,25 @@ use std::{
 /// Deepest nesting that is followed.
 const DEPTH_MAX: usize = 256;
 
+/// Beginning of the names of trees that are not complete.
+pub const TEMPORARY: &str = ".part-";
+
+/// Opens a folder of trees, which is made if it is missing, and removes those that were interrupted.
+///
+/// # Errors
+/// When the folder cannot be made or read.
+pub fn open_folder(folder: &Path) -> io::Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let folder = folder.canonicalize()?;
+    for entry in fs::read_dir(&folder)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(folder)
+}
+
 /// What is in a tree.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Contents {

@@ -3,36 +3,25 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/plain.rs"]
+mod plain;
+
 use dayfly_types::{EnvironmentSource, Packages};
 use dayfly_worker::{
     builder::{Builder, Built, Error, Policy, Step, platform},
-    code::compile::{self, Compile, Job, Take},
     interpreters::{self, Interpreter},
 };
+use plain::Plain;
 use std::{
     fs,
     io::{self, Write},
-    os::unix::{fs::MetadataExt, net::UnixStream},
-    process::{Command, Stdio},
+    os::unix::fs::MetadataExt,
+    process::Command,
     sync::{Arc, Mutex},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
-struct Plain;
-
-impl Compile for Plain {
-    fn compile(&self, job: &Job<'_>, take: Take<'_>) -> io::Result<()> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let mut child = Command::new(&job.interpreter.executable)
-            .args(compile::arguments(job.tree, job.root, 0))
-            .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-            .spawn()?;
-        let said = compile::converse(&ours, job.sources, Instant::now() + Duration::from_secs(60), take);
-        child.kill()?;
-        child.wait()?;
-        said
-    }
-}
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
     folder: tempfile::TempDir,
@@ -50,7 +39,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let interpreters = interpreters::find(&[]);
         let interpreter = interpreters.last().expect("a Python on this machine").clone();
-        let environments = Builder::open(folder.path(), policy, Arc::new(interpreters), Arc::new(Plain)).unwrap();
+        let environments =
+            Builder::open(folder.path(), policy, Arc::new(interpreters), Arc::new(Plain(PATIENCE))).unwrap();
         Self { folder, environments, interpreter, steps: Arc::default() }
     }
 
@@ -202,6 +192,7 @@ async fn what_is_not_needed_goes_and_what_is_in_use_stays() {
 
     // A crash in the middle leaves nothing.
     fs::create_dir_all(world.folder.path().join(".part-x/environment/site-packages")).unwrap();
-    let again = Builder::open(world.folder.path(), Policy::default(), Arc::default(), Arc::new(Plain)).unwrap();
+    let again =
+        Builder::open(world.folder.path(), Policy::default(), Arc::default(), Arc::new(Plain(PATIENCE))).unwrap();
     assert_eq!((world.unfinished(), again.list().unwrap().len()), (0, 1));
 }

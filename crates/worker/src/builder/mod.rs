@@ -27,8 +27,6 @@ use std::{
 };
 use tokio::sync::{OnceCell, Semaphore};
 
-/// Begins the names of folders that are not environments yet, or any more.
-const TEMPORARY: &str = ".part-";
 const DESCRIPTION: &str = "environment.json";
 const PACKAGES: &str = "site-packages";
 /// Environments that are built at the same time; more wait.
@@ -154,14 +152,7 @@ impl Builder {
         interpreters: Arc<Vec<Interpreter>>,
         compiler: Arc<dyn Compile>,
     ) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        let folder = folder.canonicalize()?;
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
-                fs::remove_dir_all(entry.path())?;
-            }
-        }
+        let folder = tree::open_folder(folder)?;
         Ok(Self(Arc::new(Shared {
             folder,
             policy,
@@ -363,7 +354,7 @@ impl Shared {
     }
 
     fn temporary(&self) -> io::Result<tempfile::TempDir> {
-        tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&self.folder)
+        tempfile::Builder::new().prefix(tree::TEMPORARY).tempdir_in(&self.folder)
     }
 
     /// Renamed first: a crash in the middle must not leave half an environment under a good name.

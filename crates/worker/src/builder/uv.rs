@@ -205,7 +205,7 @@ fn passed() -> Vec<(OsString, OsString)> {
 /// Installs uv with pip into `folder`, which appears at once or not at all.
 async fn install(folder: &Path) -> Result<(), Error> {
     let parent = folder.parent().unwrap_or(Path::new("/"));
-    let temporary = tempfile::Builder::new().prefix(super::TEMPORARY).tempdir_in(parent)?;
+    let temporary = tempfile::Builder::new().prefix(crate::tree::TEMPORARY).tempdir_in(parent)?;
     let target = temporary.path().join("uv");
     let mut command = Command::new("python3");
     command.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);

@@ -11,7 +11,7 @@ pub mod unpack;
 
 pub use layers::{LayerSource, ROOT as LAYERS_ROOT};
 
-use crate::interpreters::Interpreter;
+use crate::{interpreters::Interpreter, tree};
 use compile::Compile;
 use dayfly_types::{Limits, Runtime};
 use sha2::{Digest, Sha256};
@@ -28,8 +28,6 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// Packages that are unpacked and compiled at the same time; more wait.
 const CONCURRENT_UNPACKS: usize = 2;
-/// Begins the names of folders that are not part of the cache yet, or any more.
-const TEMPORARY: &str = ".part-";
 
 /// Unpacked packages, in a folder. Cheap to clone.
 #[derive(Clone)]
@@ -87,14 +85,7 @@ impl Cache {
     /// # Errors
     /// When the folder cannot be made or read.
     pub fn open(folder: &Path, limits: &Limits, compiler: Arc<dyn Compile>) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        let folder = folder.canonicalize()?;
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
-                fs::remove_dir_all(entry.path())?;
-            }
-        }
+        let folder = tree::open_folder(folder)?;
         Ok(Self(Arc::new(Shared {
             folder,
             limits: limits.clone(),
@@ -194,7 +185,10 @@ impl Shared {
 
     fn temporary(&self) -> io::Result<tempfile::TempDir> {
         // Nobody else may enter: what is in there may still be hostile.
-        tempfile::Builder::new().prefix(TEMPORARY).permissions(Permissions::from_mode(0o700)).tempdir_in(&self.folder)
+        tempfile::Builder::new()
+            .prefix(tree::TEMPORARY)
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(&self.folder)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     names,
+    plain::Plain,
     raw::{Archive, Entry},
     sha256,
 };
@@ -18,27 +19,10 @@ use std::{
     io::{self, Read, Write},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
-
-/// Runs the interpreter without a sandbox, for so long.
-struct Plain(Duration);
-
-impl Compile for Plain {
-    fn compile(&self, job: &Job<'_>, take: Take<'_>) -> io::Result<()> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let mut child = Command::new(&job.interpreter.executable)
-            .args(compile::arguments(job.tree, job.root, 0))
-            .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-            .spawn()?;
-        let said = compile::converse(&ours, job.sources, Instant::now() + self.0, take);
-        child.kill()?;
-        child.wait()?;
-        said
-    }
-}
 
 fn package() -> Vec<u8> {
     Archive::of([

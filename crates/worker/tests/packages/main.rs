@@ -6,6 +6,8 @@ mod compiled;
 mod hostile;
 mod mutated;
 mod ordinary;
+#[path = "../common/plain.rs"]
+mod plain;
 mod raw;
 
 use dayfly_types::{Limits, Runtime};
