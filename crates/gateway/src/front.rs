@@ -3,7 +3,7 @@
 
 use crate::{
     Gateway,
-    aws::{Error, Protocol, Request, Response, lambda, logs, s3, sts},
+    aws::{Error, Protocol, Request, Response, iam, lambda, logs, s3, sts},
     body, dayfly,
     sender::Sender,
     server::Peer,
@@ -137,6 +137,7 @@ async fn served(
     match service {
         Service::Lambda => lambda::answer(gateway, request).await,
         Service::Sts => sts::answer(&request),
+        Service::Iam => iam::answer(gateway, &request).await,
         Service::Logs => logs::answer(gateway, &request).await,
         Service::Dayfly => dayfly::answer(gateway, &request).await,
         Service::S3 => Err(Error::internal("S3 has its own way")),
@@ -214,6 +215,7 @@ enum Service {
     Lambda,
     S3,
     Sts,
+    Iam,
     Logs,
     Dayfly,
     Other { name: String, protocol: Protocol },
@@ -226,6 +228,7 @@ impl Service {
             "lambda" => Self::Lambda,
             "s3" => Self::S3,
             "sts" => Self::Sts,
+            "iam" => Self::Iam,
             "logs" => Self::Logs,
             "dayfly" => Self::Dayfly,
             "" if parts.headers.contains_key("x-amz-target") => Self::Logs,
@@ -241,7 +244,7 @@ impl Service {
             Self::Lambda => Protocol::RestJson,
             Self::S3 => Protocol::RestXml,
             Self::Logs | Self::Dayfly => Protocol::Json,
-            Self::Sts => Protocol::Query,
+            Self::Sts | Self::Iam => Protocol::Query,
             Self::Other { protocol, .. } => *protocol,
         }
     }

@@ -13,6 +13,8 @@ mod body;
 mod dayfly;
 mod front;
 mod host;
+mod roles;
+mod rows;
 mod sender;
 mod server;
 mod signer;

@@ -1,4 +1,4 @@
-"""Writes src/aws/lambda/operations.rs: every operation of the Lambda API, and the runtimes it knows.
+"""Writes src/aws/*/operations.rs: every operation of the services that are served in part, and Lambda's runtimes.
 
 Usage: python3 crates/gateway/tools/operations.py, on a machine with botocore installed. The output is committed.
 """
@@ -9,31 +9,19 @@ import pathlib
 
 import botocore
 
-FOLDER = pathlib.Path(botocore.__file__).parent / "data" / "lambda" / "2015-03-31"
-OUTPUT = pathlib.Path(__file__).parent.parent / "src" / "aws" / "lambda" / "operations.rs"
+MODELS = pathlib.Path(botocore.__file__).parent / "data"
+OUTPUT = pathlib.Path(__file__).parent.parent / "src" / "aws"
 
-HEAD = '''//! Every operation of the Lambda API, served or not, so that one that is not served is refused by its name.
+HEAD = """//! Every operation of {title}, served or not, so that one that is not served is refused by its name.
 //!
 //! Written by `tools/operations.py` from botocore {version}; do not edit.
 
-/// An operation: method, path as segments (`*` takes any), and a query parameter that tells it from its neighbours.
-#[derive(Debug)]
-pub struct Operation {{
-    /// Its name.
-    pub name: &'static str,
-    /// HTTP method.
-    pub method: &'static str,
-    /// The path between slashes.
-    pub segments: &'static [&'static str],
-    /// `name=value` that the query must have.
-    pub query: Option<&'static str>,
-}}
-
-'''
+"""
 
 
-def model():
-    plain, packed = FOLDER / "service-2.json", FOLDER / "service-2.json.gz"
+def model(service, version):
+    folder = MODELS / service / version
+    plain, packed = folder / "service-2.json", folder / "service-2.json.gz"
     return json.loads(plain.read_text() if plain.exists() else gzip.decompress(packed.read_bytes()))
 
 
@@ -46,23 +34,43 @@ def order(row):
     return row["query"] is None, [part == "*" for part in row["segments"]], row["segments"], row["method"]
 
 
-def main():
-    service = model()
+def head(title):
+    return HEAD.format(title=title, version=botocore.__version__)
+
+
+def routes(title, service):
+    """Operations told apart by method and path."""
     rows = []
     for name, operation in service["operations"].items():
         path, _, query = operation["http"]["requestUri"].partition("?")
         rows.append({"name": name, "method": operation["http"]["method"], "segments": segments(path), "query": query or None})
     rows.sort(key=order)
-    text = HEAD.format(version=botocore.__version__)
+    text = head(title) + "use crate::aws::routes::Operation;\n\n"
     text += "/// All of them; the first that matches a request is the right one.\n#[rustfmt::skip]\npub const OPERATIONS: &[Operation] = &[\n"
     for row in rows:
         query = f'Some("{row["query"]}")' if row["query"] else "None"
         parts = ", ".join(f'"{part}"' for part in row["segments"])
         text += f'    Operation {{ name: "{row["name"]}", method: "{row["method"]}", segments: &[{parts}], query: {query} }},\n'
-    text += "];\n\n/// Runtimes that Lambda has or had.\n#[rustfmt::skip]\npub const RUNTIMES: &[&str] = &[\n"
-    for runtime in sorted(service["shapes"]["Runtime"]["enum"]):
-        text += f'    "{runtime}",\n'
-    OUTPUT.write_text(text + "];\n")
+    return text + "];\n"
+
+
+def names(title, service):
+    """Operations told apart by their name."""
+    text = head(title) + "/// All of them.\npub const NAMES: &[&str] = &[\n"
+    return text + "".join(f'    "{name}",\n' for name in sorted(service["operations"])) + "];\n"
+
+
+def runtimes(service):
+    text = "\n/// Runtimes that Lambda has or had.\n#[rustfmt::skip]\npub const RUNTIMES: &[&str] = &[\n"
+    return text + "".join(f'    "{runtime}",\n' for runtime in sorted(service["shapes"]["Runtime"]["enum"])) + "];\n"
+
+
+def main():
+    functions = model("lambda", "2015-03-31")
+    (OUTPUT / "lambda/operations.rs").write_text(routes("the Lambda API", functions) + runtimes(functions))
+    apis = model("apigateway", "2015-07-09")
+    (OUTPUT / "apigateway/operations.rs").write_text(routes("API Gateway's REST API interface", apis))
+    (OUTPUT / "iam/operations.rs").write_text(names("IAM", model("iam", "2010-05-08")))
 
 
 if __name__ == "__main__":

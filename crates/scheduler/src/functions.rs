@@ -8,6 +8,8 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
+pub use rows::Access;
+
 pub(crate) use cache::Resolved;
 
 use crate::executor::Executor;
@@ -15,7 +17,8 @@ use bytes::Bytes;
 use cache::Cache;
 use dayfly_store::{Error as StoreError, Store, locks::Locks};
 use dayfly_types::{
-    AccountId, Clock, FunctionArn, FunctionConfiguration, FunctionName, InvokeError, Limits, Qualifier, Region,
+    AccountId, Clock, FunctionArn, FunctionConfiguration, FunctionName, FunctionUrlId, InvokeError, Limits, Qualifier,
+    Region,
     function::{LastUpdate, State},
 };
 use packages::{Held, Packages};
@@ -188,6 +191,44 @@ impl Functions {
         .await
     }
 
+    /// Changes who may call the function, and where. What `change` refuses changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, and those of the store; what `change` says comes in the inner result.
+    pub async fn update_access<T: Send + 'static, E: Send + 'static>(
+        &self,
+        arn: &FunctionArn,
+        change: impl FnOnce(&mut Access) -> Result<T, E> + Send + 'static,
+    ) -> Result<Result<T, E>, Error> {
+        let arn = arn.clone();
+        self.detached(|this| async move {
+            let _alone = this.inner.changing.write(&key(&arn)).await;
+            let read = this.read(&arn).await?;
+            let mut next = read.stored.clone();
+            let result = change(&mut next.access);
+            if result.is_ok() {
+                this.write(&arn, Some(&read), Some(&next)).await?;
+            }
+            Ok(result)
+        })
+        .await
+    }
+
+    /// Who may call the function, and where, as it is in the store.
+    pub async fn access(&self, arn: &FunctionArn) -> Result<Access, Error> {
+        Ok(self.read(arn).await?.stored.access)
+    }
+
+    /// The same as calls see it: from memory unless the function changed since the last call.
+    pub async fn access_of_call(&self, arn: &FunctionArn) -> Result<Arc<Access>, InvokeError> {
+        Ok(self.resolve(arn).await?.access)
+    }
+
+    /// The function whose URL has this id.
+    pub async fn by_url(&self, id: &FunctionUrlId) -> Result<Option<FunctionArn>, Error> {
+        Ok(self.inner.rows.by_url(id).await?)
+    }
+
     /// Removes the function, and its code when no other uses it. Calls in flight finish; the pump ends its events as
     /// they become due.
     pub async fn delete(&self, arn: &FunctionArn) -> Result<(), Error> {
@@ -266,7 +307,8 @@ impl Functions {
             Ok(Some(_goes_on)) => return Err(InvokeError::Internal(format!("code of {arn} is being unpacked again"))),
             Err(error) => return Err(InvokeError::Internal(format!("code of {arn}: {error}"))),
         }
-        let resolved = Resolved { id: stored.id, function: Arc::new(stored.function) };
+        let (function, access) = (Arc::new(stored.function), Arc::new(stored.access));
+        let resolved = Resolved { id: stored.id, function, access };
         inner.cache.keep(key, resolved.clone(), changes);
         Ok(resolved)
     }
@@ -293,7 +335,9 @@ impl Functions {
             ..configuration
         };
         let layers = self.hold_layers(&function).await;
-        let result = self.store_new(&arn, Stored { id: Uuid::new_v4(), function, update: None }).await;
+        let result = self
+            .store_new(&arn, Stored { id: Uuid::new_v4(), function, update: None, access: Access::default() })
+            .await;
         drop((held, layers));
         if result.is_err() {
             self.sweep([sha256.as_str()]).await;

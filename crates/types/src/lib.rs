@@ -12,6 +12,8 @@ pub mod layer;
 pub mod limits;
 pub mod log;
 pub mod outcome;
+pub mod policy;
+pub mod url;
 
 pub use arn::{AccountId, FunctionArn, FunctionName, FunctionReference, Qualifier, Region};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
@@ -23,3 +25,5 @@ pub use layer::{Layer, LayerContent, LayerName, LayerVersion, LayerVersionArn};
 pub use limits::Limits;
 pub use log::{LogLine, LogSink, LogSource};
 pub use outcome::{FunctionError, InvokeError, Outcome, ThrottleReason, Usage, UsageStatus};
+pub use policy::{ResourcePolicy, Statement};
+pub use url::{FunctionUrl, FunctionUrlId};

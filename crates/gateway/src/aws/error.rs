@@ -174,3 +174,9 @@ impl From<Denied> for Error {
         Self::new(StatusCode::FORBIDDEN, "AccessDeniedException", denied.0)
     }
 }
+
+impl From<dayfly_store::Error> for Error {
+    fn from(error: dayfly_store::Error) -> Self {
+        Self::internal(error)
+    }
+}

@@ -2,11 +2,15 @@
 //! operation or small group.
 
 pub mod error;
+pub mod iam;
 pub mod lambda;
 pub mod logs;
+pub mod query;
 pub mod response;
+pub mod routes;
 pub mod s3;
 pub mod sts;
+pub mod xml;
 
 pub use error::{Error, Protocol};
 pub use response::Response;

@@ -4,6 +4,7 @@
 //! changed while it was read, so an old row can never settle in after a new one. While this server changes a function
 //! nothing is kept at all: who has seen the change in the store can not get the old function from the cache.
 
+use super::Access;
 use dayfly_store::{Change, Tables};
 use dayfly_types::FunctionConfiguration;
 use std::{
@@ -20,6 +21,8 @@ pub(crate) struct Resolved {
     pub id: Uuid,
     /// What to run.
     pub function: Arc<FunctionConfiguration>,
+    /// Who may call it, and where.
+    pub access: Arc<Access>,
 }
 
 #[derive(Default)]

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `functions` | `ACCOUNT/REGION/NAME` | [`Stored`] as JSON |
 //! | `function_totals` | `ACCOUNT/REGION` | [`Totals`] as JSON |
+//! | `function_urls` | id of the URL | ARN of its function, as text |
 //!
 //! A function uses its packages as `ACCOUNT/REGION/NAME` (see `dayfly_store::shared`). A function, the totals and the uses of its code change in one commit, so they cannot disagree.
 
@@ -11,13 +12,14 @@ use super::Error;
 use bytes::Bytes;
 use dayfly_store::{Batch, Error as StoreError, Precondition, Row, Store, shared};
 use dayfly_types::{
-    AccountId, CodeReference, FunctionArn, FunctionConfiguration, Region,
+    AccountId, CodeReference, FunctionArn, FunctionConfiguration, FunctionUrl, FunctionUrlId, Region, ResourcePolicy,
     function::{LastUpdate, State},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeSet, sync::Arc};
 use uuid::Uuid;
 
+const URLS: &str = "function_urls";
 pub(super) const FUNCTIONS: &str = "functions";
 const TOTALS: &str = "function_totals";
 /// Rows read at a time.
@@ -35,6 +37,20 @@ pub(super) struct Stored {
     /// What replaces `function` once its code is ready; shown to readers meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<Box<FunctionConfiguration>>,
+    /// Who may call it, and where.
+    #[serde(default)]
+    pub access: Access,
+}
+
+/// Ways to a function for others than its own account's identities.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Access {
+    /// Who may call it.
+    #[serde(default)]
+    pub policy: ResourcePolicy,
+    /// Its address, if it has one.
+    #[serde(default)]
+    pub url: Option<FunctionUrl>,
 }
 
 /// A function and the version of its row.
@@ -153,6 +169,13 @@ impl Rows {
         }
     }
 
+    /// The function whose URL has this id.
+    pub(super) async fn by_url(&self, id: &FunctionUrlId) -> Result<Option<FunctionArn>, StoreError> {
+        let Some(row) = self.store.tables.get(URLS, id.as_str().as_bytes()).await? else { return Ok(None) };
+        let arn = std::str::from_utf8(&row.value).ok().and_then(|text| text.parse().ok());
+        arn.map(Some).ok_or_else(|| StoreError::Engine(format!("unreadable row of {URLS}: {id}")))
+    }
+
     pub(super) async fn totals(&self, account: &AccountId, region: &Region) -> Result<Totals, StoreError> {
         let row = self.store.tables.get(TOTALS, format!("{account}/{region}").as_bytes()).await?;
         row.map_or(Ok(Totals::default()), |row| from_json(TOTALS, &row.value))
@@ -176,6 +199,16 @@ impl Rows {
         }
         for sha256 in before.difference(&after) {
             function = shared::unused(function, sha256, &key);
+        }
+        let url = |access: Option<&Access>| access.and_then(|access| access.url.as_ref()).map(|url| url.id.clone());
+        let (had, has) = (url(old.map(|old| &old.stored.access)), url(new.map(|new| &new.access)));
+        if had != has {
+            if let Some(id) = had {
+                function = function.delete(URLS, String::from(id));
+            }
+            if let Some(id) = has {
+                function = function.put(URLS, String::from(id), arn.unqualified().to_string());
+            }
         }
         for _ in 0..TRIES {
             let batch = self.count(function.clone(), arn, old.map(|old| &old.stored), new).await?;

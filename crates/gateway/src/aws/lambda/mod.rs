@@ -13,16 +13,20 @@ mod invoke;
 pub mod layers;
 mod list_functions;
 mod operations;
+mod permissions;
 mod tags;
 mod update_function_code;
 mod update_function_configuration;
 mod validate;
 
-use super::{Error, Request, Response};
+use super::{
+    Error, Request, Response,
+    routes::{Operation, find},
+};
 use crate::{Gateway, authorise::authorise};
 use dayfly_types::{FunctionArn, FunctionReference, Limits, Qualifier};
 use http::{StatusCode, request::Parts};
-use operations::{OPERATIONS, Operation};
+use operations::OPERATIONS;
 pub use validate::{environment as check_environment, host_architecture, tags as check_tags};
 
 /// Room for the other fields of a request that carries a code package.
@@ -32,18 +36,7 @@ const SMALL_BODY_BYTES: u64 = 1 << 20;
 
 /// The operation that method and path name.
 pub fn route(parts: &Parts) -> Option<&'static Operation> {
-    let method = parts.method.as_str();
-    let query = parts.uri.query().unwrap_or_default();
-    let segments = || parts.uri.path().split('/').filter(|segment| !segment.is_empty());
-    OPERATIONS.iter().find(|operation| {
-        operation.method == method
-            && operation.query.is_none_or(|wanted| query.split('&').any(|pair| pair == wanted))
-            && {
-                let mut given = segments();
-                operation.segments.iter().all(|wanted| given.next().is_some_and(|s| *wanted == "*" || *wanted == s))
-                    && given.next().is_none()
-            }
-    })
+    find(OPERATIONS, parts)
 }
 
 /// Largest body with a code package in base64.
@@ -99,6 +92,9 @@ pub async fn answer(gateway: &Gateway, request: Request) -> Result<Response, Err
         "UntagResource" => tags::untag_resource(gateway, &request, named).await,
         "ListTags" => tags::list_tags(gateway, &request, named).await,
         "GetAccountSettings" => get_account_settings::get_account_settings(gateway, &request).await,
+        "AddPermission" => permissions::add_permission(gateway, &request, named).await,
+        "GetPolicy" => permissions::get_policy(gateway, &request, named).await,
+        "RemovePermission" => permissions::remove_permission(gateway, &request, named, last).await,
         "GetFunctionConcurrency" => function_concurrency::get_function_concurrency(gateway, &request, named).await,
         "DeleteFunctionConcurrency" => {
             function_concurrency::delete_function_concurrency(gateway, &request, named).await

@@ -2,18 +2,7 @@
 //!
 //! Written by `tools/operations.py` from botocore 1.44.5; do not edit.
 
-/// An operation: method, path as segments (`*` takes any), and a query parameter that tells it from its neighbours.
-#[derive(Debug)]
-pub struct Operation {
-    /// Its name.
-    pub name: &'static str,
-    /// HTTP method.
-    pub method: &'static str,
-    /// The path between slashes.
-    pub segments: &'static [&'static str],
-    /// `name=value` that the query must have.
-    pub query: Option<&'static str>,
-}
+use crate::aws::routes::Operation;
 
 /// All of them; the first that matches a request is the right one.
 #[rustfmt::skip]

@@ -3,7 +3,7 @@
 use super::{
     Call,
     error::{access_denied, invalid_argument, not_implemented},
-    xml::{Xml, encoded, parse, timestamp},
+    xml::{Xml, encoded, parse, rooted, timestamp},
 };
 use crate::{
     authorise::authorise,
@@ -84,7 +84,7 @@ pub async fn delete_bucket(call: &Call<'_>) -> Result<Response, Error> {
 
 pub async fn get_bucket_location(call: &Call<'_>) -> Result<Response, Error> {
     let bucket = call.gateway.options.objects.bucket(&call.bucket).await?;
-    let mut xml = Xml::new("LocationConstraint");
+    let mut xml = rooted("LocationConstraint");
     if bucket.region.as_str() != FIRST_REGION {
         xml.raw(bucket.region.as_str());
     }
@@ -107,7 +107,7 @@ pub async fn list_buckets(call: &Call<'_>, action: &str) -> Result<Response, Err
     let region = call.parameter("bucket-region");
     let shown =
         |bucket: &&Bucket| bucket.account == *account && region.is_none_or(|region| region == bucket.region.as_str());
-    let mut xml = Xml::new("ListAllMyBucketsResult");
+    let mut xml = rooted("ListAllMyBucketsResult");
     xml.element("Owner", |xml| owner(xml, account.as_str()));
     xml.element("Buckets", |xml| {
         for bucket in buckets.iter().filter(shown) {

@@ -7,7 +7,7 @@ use super::{
     error::{invalid_argument, invalid_request},
     multipart::part_of,
     payload::OBJECT_BYTES_MAX,
-    xml::{Xml, timestamp},
+    xml::{rooted, timestamp},
 };
 use crate::{
     aws::{Error, Response},
@@ -88,7 +88,7 @@ pub async fn upload_part_copy(call: &Call<'_>) -> Result<Response, Error> {
 }
 
 fn result(root: &'static str, etag: &str, modified: Timestamp, checksum: Option<&Checksum>) -> Response {
-    let mut xml = Xml::new(root);
+    let mut xml = rooted(root);
     xml.text("LastModified", timestamp(modified)).text("ETag", quoted(etag));
     if let Some(checksum) = checksum {
         xml.text(&format!("Checksum{}", checksum.algorithm.name()), &checksum.value);

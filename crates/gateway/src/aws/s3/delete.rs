@@ -3,7 +3,7 @@
 use super::{
     Call, about,
     error::malformed_xml,
-    xml::{Xml, parse},
+    xml::{Xml, parse, rooted},
 };
 use crate::aws::{Error, Response, response};
 use dayfly_objects::KEY_BYTES_MAX;
@@ -41,7 +41,7 @@ pub async fn delete_objects(call: &mut Call<'_>) -> Result<Response, Error> {
     if delete.objects.is_empty() || delete.objects.len() > KEYS_MAX {
         return Err(malformed_xml());
     }
-    let mut xml = Xml::new("DeleteResult");
+    let mut xml = rooted("DeleteResult");
     let failed = |xml: &mut Xml, key: &str, code: &str, message: &str| {
         xml.element("Error", |xml| {
             xml.text("Key", key).text("Code", code).text("Message", message);

@@ -7,7 +7,7 @@ use super::{
     error::{invalid_argument, invalid_request},
     is_head,
     put_object::{checksum, etag},
-    xml::Xml,
+    xml::rooted,
 };
 use crate::{
     aws::{
@@ -183,7 +183,7 @@ pub async fn get_object_attributes(call: &Call<'_>) -> Result<Response, Error> {
     let wanted = call.header("x-amz-object-attributes").unwrap_or_default().to_owned();
     let wants = |name: &str| wanted.split(',').any(|attribute| attribute.trim() == name);
     let (object, reader) = call.gateway.options.objects.open(&call.bucket, &call.key).await?;
-    let mut xml = Xml::new("GetObjectAttributesResponse");
+    let mut xml = rooted("GetObjectAttributesResponse");
     if wants("ETag") {
         xml.text("ETag", &object.etag);
     }

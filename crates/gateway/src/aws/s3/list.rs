@@ -5,7 +5,7 @@ use super::{
     about::quoted,
     buckets::owner,
     error::invalid_argument,
-    xml::{Xml, encoded, timestamp},
+    xml::{Xml, encoded, rooted, timestamp},
 };
 use crate::aws::{Error, Response};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -73,7 +73,7 @@ fn page(call: &Call<'_>, after: String) -> Result<Page, Error> {
 }
 
 fn begin(call: &Call<'_>, page: &Page, listing: &Listing, url: bool) -> Xml {
-    let mut xml = Xml::new("ListBucketResult");
+    let mut xml = rooted("ListBucketResult");
     xml.text("Name", &call.bucket).text("Prefix", encoded(&page.prefix, url)).text("MaxKeys", page.limit);
     if !page.delimiter.is_empty() {
         xml.text("Delimiter", encoded(&page.delimiter, url));

@@ -9,7 +9,7 @@ use super::{
     list::{KEYS_MAX, url_encoding},
     payload::{OBJECT_BYTES_MAX, Payload, header_name},
     put_object::{checksum, etag},
-    xml::{Xml, encoded, parse, timestamp},
+    xml::{encoded, parse, rooted, timestamp},
 };
 use crate::aws::{Error, Response, response};
 use dayfly_objects::{
@@ -47,7 +47,7 @@ pub async fn create_multipart_upload(call: &Call<'_>) -> Result<Response, Error>
     let about = about::of_headers(&call.parts.headers)?;
     let chosen = chosen(call.header("x-amz-checksum-algorithm"), call.header("x-amz-checksum-type"))?;
     let id = call.gateway.options.objects.begin_upload(&call.bucket, &call.key, about, chosen).await?;
-    let mut xml = Xml::new("InitiateMultipartUploadResult");
+    let mut xml = rooted("InitiateMultipartUploadResult");
     xml.text("Bucket", &call.bucket).text("Key", &call.key).text("UploadId", id);
     let mut response = xml.answer();
     if let Some((algorithm, kind)) = chosen {
@@ -103,7 +103,7 @@ pub async fn complete_multipart_upload(call: &mut Call<'_>) -> Result<Response, 
     let whole = whole(&call.parts.headers, &upload)?;
     let parts = complete.parts.into_iter().map(|part| part.reference()).collect();
     let object = objects.complete_upload(&call.bucket, &call.key, &id, parts, whole, condition).await?;
-    let mut xml = Xml::new("CompleteMultipartUploadResult");
+    let mut xml = rooted("CompleteMultipartUploadResult");
     xml.text("Location", format!("/{}/{}", call.bucket, encoded(&call.key, true)));
     xml.text("Bucket", &call.bucket).text("Key", &call.key).text("ETag", quoted(&object.etag));
     if let Some(checksum) = &object.checksum {
@@ -129,7 +129,7 @@ pub async fn list_parts(call: &Call<'_>) -> Result<Response, Error> {
     let more = parts.len() > most;
     parts.truncate(most);
     let account = call.principal.account().as_str();
-    let mut xml = Xml::new("ListPartsResult");
+    let mut xml = rooted("ListPartsResult");
     xml.text("Bucket", &call.bucket).text("Key", encoded(&call.key, url)).text("UploadId", &id);
     xml.element("Initiator", |xml| owner(xml, account)).element("Owner", |xml| owner(xml, account));
     xml.text("StorageClass", "STANDARD").text("PartNumberMarker", after);
@@ -166,7 +166,7 @@ pub async fn list_multipart_uploads(call: &Call<'_>) -> Result<Response, Error> 
     let more = uploads.len() > most;
     uploads.truncate(most);
     let account = call.principal.account().as_str();
-    let mut xml = Xml::new("ListMultipartUploadsResult");
+    let mut xml = rooted("ListMultipartUploadsResult");
     xml.text("Bucket", &call.bucket).text("KeyMarker", encoded(key_marker, url)).text("UploadIdMarker", id_marker);
     if let Some(last) = uploads.last().filter(|_| more) {
         xml.text("NextKeyMarker", encoded(&last.key, url)).text("NextUploadIdMarker", &last.id);

@@ -2,7 +2,7 @@
 
 use super::{
     Call, about,
-    xml::{Xml, parse},
+    xml::{parse, rooted},
 };
 use crate::aws::{Error, Response, response};
 use http::StatusCode;
@@ -30,7 +30,7 @@ struct Tag {
 
 pub async fn get_object_tagging(call: &Call<'_>) -> Result<Response, Error> {
     let object = call.gateway.options.objects.object(&call.bucket, &call.key).await?;
-    let mut xml = Xml::new("Tagging");
+    let mut xml = rooted("Tagging");
     xml.element("TagSet", |xml| {
         for (key, value) in &object.about.tags {
             xml.element("Tag", |xml| {

@@ -1,6 +1,11 @@
 //! Answers to questions about settings that a bucket has not: clients ask them before they do anything else.
 
-use super::{Call, buckets::owner, error::not_implemented, xml::Xml};
+use super::{
+    Call,
+    buckets::owner,
+    error::not_implemented,
+    xml::{Xml, rooted},
+};
 use crate::aws::{Error, Response};
 use http::StatusCode;
 
@@ -12,12 +17,12 @@ pub fn never_set(code: &'static str) -> Error {
 /// The answer of a bucket, or object, that was never configured.
 pub async fn answer(call: &Call<'_>, operation: &str) -> Result<Response, Error> {
     let xml = match operation {
-        "GetBucketVersioning" => Xml::new("VersioningConfiguration"),
-        "GetBucketLogging" => Xml::new("BucketLoggingStatus"),
-        "GetBucketAccelerateConfiguration" => Xml::new("AccelerateConfiguration"),
+        "GetBucketVersioning" => rooted("VersioningConfiguration"),
+        "GetBucketLogging" => rooted("BucketLoggingStatus"),
+        "GetBucketAccelerateConfiguration" => rooted("AccelerateConfiguration"),
         "GetBucketPolicyStatus" => return Err(never_set("NoSuchBucketPolicy")),
         "GetBucketRequestPayment" => {
-            let mut xml = Xml::new("RequestPaymentConfiguration");
+            let mut xml = rooted("RequestPaymentConfiguration");
             xml.text("Payer", "BucketOwner");
             xml
         }
@@ -34,7 +39,7 @@ pub async fn answer(call: &Call<'_>, operation: &str) -> Result<Response, Error>
 /// The owner may do everything, and nobody else anything.
 fn acl(call: &Call<'_>) -> Xml {
     let account = call.principal.account().as_str();
-    let mut xml = Xml::new("AccessControlPolicy");
+    let mut xml = rooted("AccessControlPolicy");
     xml.element("Owner", |xml| owner(xml, account));
     xml.element("AccessControlList", |xml| {
         xml.element("Grant", |xml| {

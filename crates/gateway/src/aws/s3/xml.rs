@@ -1,63 +1,15 @@
-//! S3's documents: written by hand, read through serde.
+//! S3's documents: written through `aws::xml`, read through serde.
+
+pub use crate::aws::xml::Xml;
 
 use super::error;
-use crate::{
-    aws::{Error, Response, response},
-    sigv4::percent_encode,
-};
+use crate::{aws::Error, sigv4::percent_encode};
 use dayfly_types::Timestamp;
-use http::StatusCode;
 use serde::de::DeserializeOwned;
 
-/// A document that is being written.
-pub struct Xml {
-    text: String,
-    root: &'static str,
-}
-
-impl Xml {
-    /// A document with this root in S3's namespace.
-    pub fn new(root: &'static str) -> Self {
-        let text = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
-        );
-        Self { text, root }
-    }
-
-    /// An element with text.
-    pub fn text(&mut self, name: &str, value: impl std::fmt::Display) -> &mut Self {
-        self.text.push_str(&format!("<{name}>{}</{name}>", response::xml_text(&value.to_string())));
-        self
-    }
-
-    /// An element with text, when there is some.
-    pub fn optional(&mut self, name: &str, value: Option<impl std::fmt::Display>) -> &mut Self {
-        if let Some(value) = value {
-            self.text(name, value);
-        }
-        self
-    }
-
-    /// An element with elements.
-    pub fn element(&mut self, name: &str, inside: impl FnOnce(&mut Self)) -> &mut Self {
-        self.text.push_str(&format!("<{name}>"));
-        inside(self);
-        self.text.push_str(&format!("</{name}>"));
-        self
-    }
-
-    /// What is text already.
-    pub fn raw(&mut self, text: &str) -> &mut Self {
-        self.text.push_str(text);
-        self
-    }
-
-    /// The whole as an answer.
-    pub fn answer(self) -> Response {
-        let Self { mut text, root } = self;
-        text.push_str(&format!("</{root}>"));
-        response::with_type(StatusCode::OK, "application/xml", text.into())
-    }
+/// A document with this root in S3's namespace.
+pub fn rooted(root: &'static str) -> Xml {
+    Xml::new(root, "http://s3.amazonaws.com/doc/2006-03-01/")
 }
 
 /// Reads a document. Its depth is that of the type, so it is bounded.

@@ -1,0 +1,48 @@
+//! Roles and their policies as they are kept: what `aws/iam` changes, and what `authorise` will decide by.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `iam_roles` | `ACCOUNT/name in lower case` | [`Role`] as JSON |
+
+use crate::rows::Table;
+use dayfly_types::{AccountId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// All roles.
+pub const ROLES: Table = Table("iam_roles");
+
+/// A role, with everything that is attached to it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Role {
+    /// `AROA` and 17 letters and digits.
+    pub id: String,
+    /// As it was given; unique without regard to case.
+    pub name: String,
+    /// `/`, or `/…/`.
+    pub path: String,
+    pub account: AccountId,
+    pub created: Timestamp,
+    pub description: Option<String>,
+    pub max_session_s: u32,
+    /// Who may take the role on: the document as it was given.
+    pub trust: String,
+    pub boundary: Option<String>,
+    pub tags: BTreeMap<String, String>,
+    /// Inline policies: documents by name.
+    pub inline: BTreeMap<String, String>,
+    /// ARNs of managed policies.
+    pub attached: BTreeSet<String>,
+}
+
+impl Role {
+    /// Its ARN.
+    pub fn arn(&self) -> String {
+        format!("arn:aws:iam::{}:role{}{}", self.account, self.path, self.name)
+    }
+}
+
+/// The key of the role that `name` names.
+pub fn key(account: &AccountId, name: &str) -> String {
+    format!("{account}/{}", name.to_ascii_lowercase())
+}
