@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import os
 import pickle
 import threading
 from typing import Any, Callable, Generic, NamedTuple, Optional, TypeVar
 
-from . import leftovers
+from . import forks, leftovers
 from ._s3 import Store
 from .errors import DIED, Cancelled, CallDied, RemoteError, RemoteTraceback, ResultError, ServerLost
 
@@ -33,6 +34,7 @@ class Answer:
         """With `drop`, a large answer is removed from the `store` when it was fetched, or nobody can ask for it."""
         self.record = record
         self._drop = drop
+        self._pid = os.getpid()
         self._status = status
         self._body = body
         self._store = store
@@ -41,8 +43,12 @@ class Answer:
 
     def __del__(self) -> None:
         # Nobody asked for it: nobody will.
-        if self._drop and self._body[:1] == b"@" and self._store is not None:
+        if self._body[:1] == b"@" and self._store is not None and self._may_drop():
             leftovers.remove(self._store, self._body[1:].decode())
+
+    def forget(self) -> None:
+        """In the child of a fork: who held the lock is not there."""
+        self._lock = threading.Lock()
 
     @property
     def key(self) -> Optional[str]:
@@ -93,9 +99,13 @@ class Answer:
             data = store().get(key)
         except Exception as error:
             raise ResultError(f"a large result cannot be fetched: {error}") from error
-        if self._drop:
+        if self._may_drop():
             leftovers.remove(store, key)
         return data
+
+    def _may_drop(self) -> bool:
+        """Not in the child of a fork: its parent may still ask."""
+        return self._drop and self._pid == os.getpid()
 
 
 class _Held(NamedTuple):
@@ -191,6 +201,17 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
             self.set_exception(error)
         except concurrent.futures.InvalidStateError:
             pass
+
+    def forget(self) -> None:
+        """In the child of a fork: nobody tells this future anything any more, nor it anybody."""
+        self._condition = threading.Condition()
+        self._done_callbacks: list[Any] = []
+        self._waiters: list[Any] = []
+        self._stop = None
+        if isinstance(self._result, _Held):
+            self._result.answer.forget()
+        if self._state != "CANCELLED":
+            self.set_lost(forks.error())
 
 
 def exception(payload: Any) -> BaseException:

@@ -8,7 +8,7 @@ import threading
 import weakref
 from typing import Any, Callable, Generic, Iterable, Optional, TypeVar, Union
 
-from . import connection, leftovers, plotting
+from . import connection, forks, leftovers, plotting
 from . import options as options_
 from .answers import Answer
 from .errors import JobError, ServerLost
@@ -150,6 +150,14 @@ class _Inbox:
         self._ended = False
         self._over = False
         self._error: Optional[BaseException] = None
+        forks.held(self)
+
+    def forget(self) -> None:
+        """In the child of a fork: the connection is the parent's, and so are the results."""
+        self._changed = threading.Condition()
+        self._waiting.clear()
+        self._error = forks.error()
+        self._over = self._ended = True
 
     def next(self, stream: Stream) -> tuple[int, Answer]:
         """The next call in order. Raises `StopIteration` after the last, and what ended the job early."""

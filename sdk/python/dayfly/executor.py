@@ -9,13 +9,12 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import functools
-import os
 import threading
 import time
 from typing import Any, Callable, Iterable, Iterator, Optional, TypeVar, Union
 
 from . import options as options_
-from . import pickling
+from . import forks, pickling
 from .answers import Future
 from .environment import Environment
 from .errors import Cancelled
@@ -65,7 +64,7 @@ class Executor(concurrent.futures.Executor):
         self._seen: collections.OrderedDict[bytes, None] = collections.OrderedDict()
         self._jobs: list[Job[Any]] = []
         self._open = True
-        self._pid = os.getpid()
+        forks.held(self)
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
         """Runs `fn(*args, **kwargs)` in an instance of its own. Raises `NotPicklable` at once."""
@@ -119,7 +118,6 @@ class Executor(concurrent.futures.Executor):
         shared: Optional[list[Any]] = None,
     ) -> None:
         with self._lock:
-            self._forget_if_forked()
             lane = self._lanes.get(key)
             if lane is None and function is None and shared is None:
                 # Any job that has imported these modules already will do.
@@ -180,11 +178,11 @@ class Executor(concurrent.futures.Executor):
                     run.cancel("interrupted")
                 raise
 
-    def _forget_if_forked(self) -> None:
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._lanes.clear()
-            self._jobs.clear()
+    def forget(self) -> None:
+        """In the child of a fork: it goes on with jobs of its own."""
+        self._lock = threading.RLock()
+        self._lanes.clear()
+        self._jobs.clear()
 
 
 class _Lane:
@@ -243,6 +241,15 @@ class _Lane:
                     future.cancel()
                 else:
                     future.set_lost(error)
+
+    def forget(self) -> None:
+        """See `Feed`."""
+        self._changed = threading.Condition()
+        self.closed = True
+        for call in self._waiting:
+            for future in call.futures:
+                future.forget()
+        self._waiting.clear()
 
 
 def total_of(iterables: Iterable[Any]) -> Optional[int]:

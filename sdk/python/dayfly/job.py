@@ -10,7 +10,7 @@ import weakref
 from typing import Any, Callable, Generic, Iterable, Optional, TypeVar, Union
 
 from . import options as options_
-from . import pickling, plotting
+from . import forks, pickling, plotting
 from .answers import Future
 from .errors import Cancelled
 from .options import Options
@@ -220,6 +220,21 @@ class MapFeed:
                 future.cancel()
             else:
                 future.set_lost(error)
+
+    def forget(self) -> None:
+        """See `Feed`."""
+        self._changed = threading.Condition()
+        self._waits_for_reader = False
+        self._made_all = True
+        self._error = forks.error()
+        futures = list(self._ready) if self.kept is None else self.kept
+        lost = [future for future in futures if not future.done()]
+        for future in futures:
+            future.forget()
+        if not self._ordered:
+            # Those that the reader would get when they are done.
+            self._ready.extend(lost)
+            self._made = self._read + len(self._ready)
 
     def _is_ahead(self, size: int) -> bool:
         unread = self._made - self._read

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Optional, Union
 from urllib.parse import unquote, urlsplit
 
-from . import _sigv4, connection, pickling
+from . import _sigv4, connection, forks, pickling
 from .connection import Endpoint
 from .environment import Environment, runtime
 from .errors import EnvironmentBuildError, ServerLost
@@ -46,6 +46,11 @@ class Lock(Environment):
         self.source = source
         self.modules = modules
         self._ids: dict[str, str] = {}
+        self._building = threading.Lock()
+        forks.held(self)
+
+    def forget(self) -> None:
+        """In the child of a fork: who held the lock is not there."""
         self._building = threading.Lock()
 
     def wire(self, endpoint: Optional[Endpoint] = None) -> dict[str, Any]:

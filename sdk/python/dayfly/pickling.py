@@ -37,6 +37,8 @@ _TABLE = struct.Struct("<QQ")
 _TRAVELLING = (_pieces, _remote, _s3, _shuffle, _sigv4)
 # cloudpickle's list of modules by value belongs to the whole process.
 _registry = threading.RLock()
+# A fork waits until nobody pickles: its child would find cloudpickle's registry half changed, and the lock taken for ever.
+os.register_at_fork(before=_registry.acquire, after_in_parent=_registry.release, after_in_child=_registry.release)
 _kinds: dict[str, str] = {}
 
 

@@ -6,6 +6,7 @@ import functools
 import threading
 from typing import Any, Callable, Generic, Iterable, Iterator, Optional, TypeVar, Union
 
+from . import forks
 from .executor import Executor, total_of
 from .job import Job, run_map
 from .options import Options
@@ -38,6 +39,7 @@ class AsyncResult(Generic[T]):
                 error_callback(self._error)
 
         threading.Thread(target=work, name="dayfly-pool", daemon=True).start()
+        forks.held(self)
 
     def get(self, timeout: Optional[float] = None) -> T:
         """The result. Raises what the call raised, or the standard `TimeoutError`."""
@@ -50,6 +52,13 @@ class AsyncResult(Generic[T]):
     def wait(self, timeout: Optional[float] = None) -> None:
         """Waits for the result."""
         self._done.wait(timeout)
+
+    def forget(self) -> None:
+        """In the child of a fork: the thread that waits is the parent's."""
+        if not self._done.is_set():
+            self._error = forks.error()
+        self._done = threading.Event()
+        self._done.set()
 
     def ready(self) -> bool:
         """Whether the call has ended."""

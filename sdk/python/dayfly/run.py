@@ -8,19 +8,20 @@ cancellation is never stuck behind calls.
 from __future__ import annotations
 
 import collections
-import os
+import logging
 import sys
 import threading
 import weakref
 from typing import Any, Callable, NamedTuple, Optional, Protocol
 
-from . import _remote, leftovers
+from . import _remote, forks, leftovers
 from .answers import Answer, Future
 from .connection import Endpoint, refusal
 from .errors import Cancelled, JobError, ServerLost
 from .frames import Buffer, Frame
 from .stream import Stream, plain_socket_error
 
+_log = logging.getLogger("dayfly")
 RECORDS_MAX = 100_000
 _CANCEL_S = 5.0
 # The server keeps 64 MiB of a job's arguments; small ones do not matter beside the number of calls.
@@ -48,6 +49,9 @@ class Feed(Protocol):
 
     def stop(self, error: BaseException) -> None:
         """The run takes no more: `take` ends, and what was not taken fails with `error`."""
+
+    def forget(self) -> None:
+        """In the child of a fork: nobody is waited for any more."""
 
 
 class Run:
@@ -78,6 +82,7 @@ class Run:
         # Arguments in the store. A call that answers has removed its own.
         self._stored: dict[int, str] = {}
         self._running: set[int] = set()
+        self._told_failure = False
         self._begun = threading.Event()
         self._fed_all = False
         self._error: Optional[BaseException] = None
@@ -86,7 +91,7 @@ class Run:
     def start(self) -> "Run":
         """Opens the job and waits for its id. Raises `JobError`, `ServerLost` or `OSError`."""
         self._stream = Stream(self.endpoint, "/jobs", self)
-        _alive.add(self)
+        forks.held(self)
         try:
             self._stream.send("S", self.description, self._file)
             self._file = []
@@ -211,7 +216,7 @@ class Run:
         elif frame.kind == "W":
             self._started(header["n"])
         elif frame.kind == "L":
-            self.on_log(header["n"], frame.body.decode("utf-8", "replace"))
+            self._tell(self.on_log, header["n"], frame.body.decode("utf-8", "replace"))
         elif frame.kind == "J":
             self.id, self.function = header["job"], header["function"]
             self.in_flight = int(header["max_in_flight"])
@@ -304,7 +309,16 @@ class Run:
     def _changed(self) -> None:
         self.counts["running"] = len(self._running)
         for watcher in self.watchers:
-            watcher(self)
+            self._tell(watcher, self)
+
+    def _tell(self, listener: Callable[..., None], *what: Any) -> None:
+        """Calls what is not ours. The job does not end with its failure, which is told once."""
+        try:
+            listener(*what)
+        except BaseException:
+            if not self._told_failure:
+                self._told_failure = True
+                _log.exception("%s: what shows this job's lines or progress has failed; the job goes on", self.id)
 
     def _print(self, number: int, text: str) -> None:
         lines = (f"[{self.description['name']} {number}] {line}\n" for line in text.splitlines())
@@ -312,13 +326,16 @@ class Run:
         sys.stdout.flush()
 
     def forget(self) -> None:
-        """This is the child of a fork: the connection is the parent's."""
+        """This is the child of a fork: the connection is the parent's, which goes on with it."""
         self._lock = threading.Condition()
-        self._stream.forget()
+        self._error = self._error or forks.error()
         for call in self._pending.values():
             for future in call.futures:
-                future._condition = threading.Condition()
-                future.set_lost(ServerLost("this process was forked: the job belongs to its parent"))
+                future.forget()
+        self._feed.forget()
+        self._begun, self.kept, self.over = (threading.Event() for _ in range(3))
+        for event in (self._begun, self.kept, self.over):
+            event.set()
 
 
 class _Stopper:
@@ -332,15 +349,3 @@ class _Stopper:
         run = self._run()
         if run is not None:
             run.stop_call(self._number)
-
-
-_alive: "weakref.WeakSet[Run]" = weakref.WeakSet()
-
-
-def _forget_all() -> None:
-    for run in list(_alive):
-        run.forget()
-    _alive.clear()
-
-
-os.register_at_fork(after_in_child=_forget_all)

@@ -14,7 +14,7 @@ import threading
 import time
 from typing import Any, Optional, Protocol
 
-from . import frames
+from . import forks, frames
 from .connection import Endpoint
 from .frames import Buffer, Frame
 
@@ -58,6 +58,7 @@ class Stream:
         self.silence_s = float("inf")
         self._thread = threading.Thread(target=self._run, name="dayfly-stream", daemon=True)
         self._thread.start()
+        forks.held(self)
 
     def send(self, kind: str, header: dict[str, Any], body: "Buffer | list[Buffer]" = b"", wait: bool = False) -> None:
         """Puts a frame into the buffer; with `wait`, when there is room in it. Does nothing on an ended stream."""
@@ -88,6 +89,9 @@ class Stream:
     def forget(self) -> None:
         """In the child of a fork, where the thread is not: lets go of the parent's connection."""
         self._lock = threading.Condition()
+        if self._closed:
+            # The numbers of what it has closed may be others' by now.
+            return
         self._closed = True
         # Not a shutdown: the parent goes on with it.
         self._socket.close()

@@ -3,10 +3,12 @@
 import concurrent.futures
 import gc
 import itertools
+import multiprocessing
 import os
 import signal
 import threading
 import time
+import traceback
 
 import peer
 import pytest
@@ -343,6 +345,25 @@ def test_logs_are_printed_with_their_call(serve, capsys):
     assert lines == [(0, "häuser\nzwei\n")]
 
 
+def test_a_failure_of_the_logs_function_is_told_once_and_ends_nothing(serve, caplog):
+    def script(connection):
+        function = connection.begin()
+        for frame in iter(connection.next, None):
+            if frame.kind == "C":
+                connection.send("L", {"n": frame.header["n"]}, b"line\n")
+                connection.call(function, frame)
+
+    serve(script)
+    seen = []
+
+    def listens(number, line):
+        seen.append(number)
+        raise SystemExit("not today")
+
+    assert list(dayfly.map(str, range(5), logs=listens)) == ["0", "1", "2", "3", "4"]
+    assert seen == [0, 1, 2, 3, 4] and caplog.text.count("SystemExit: not today") == 1, caplog.text
+
+
 def test_the_job_says_what_was_asked_for(serve):
     found = serve()
 
@@ -379,6 +400,107 @@ def test_a_fork_does_not_take_the_parents_job_with_it(serve):
     assert os.waitpid(pid, 0)[1] == 0
     assert list(itertools.islice(job, 500)) == list(range(1, 501))
     assert future.result(10) == "7"
+
+
+def waits_for_ever(connection):
+    connection.begin()
+    connection.send("W", {"n": [connection.next().header["n"]]})
+    while connection.next():
+        pass
+
+
+def in_child(check):
+    """Whether `check()` is true in the child of a fork, and soon."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.alarm(20)
+            os._exit(0 if check() else 1)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(2)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def is_lost(ask):
+    try:
+        ask()
+    except dayfly.ServerLost as error:
+        return "forked" in str(error)
+    return False
+
+
+def test_what_the_parent_waits_for_ends_in_a_child(serve):
+    serve(waits_for_ever)
+    kept = dayfly.map(time.sleep, range(200))
+    streaming = dayfly.map(time.sleep, itertools.count())
+    unordered = [dayfly.map(time.sleep, items, ordered=False) for items in (range(200), itertools.count())]
+    single = dayfly.submit(time.sleep, 100)
+    called = []
+    single.add_done_callback(called.append)
+    with dayfly.Pool() as pool:
+        waited = pool.apply_async(time.sleep, (100,))
+        checks = [
+            lambda: all(is_lost(future.result) for future in kept.futures),
+            lambda: is_lost(lambda: next(streaming)),
+            lambda: kept.wait() and kept.done() and streaming.wait() and is_lost(kept.results),
+            lambda: all(is_lost(lambda job=job: next(job)) for job in unordered),
+            lambda: is_lost(single.result) and not single.running() and called == [],
+            lambda: is_lost(waited.get),
+            lambda: kept.cancel() is None and single.cancel() is False and pool.terminate() is None,
+        ]
+        assert [number for number, check in enumerate(checks) if not in_child(check)] == []
+        assert not kept.done() and not single.done() and not waited.ready(), "the parent's go on"
+    for job in (kept, streaming, *unordered):
+        job.cancel()
+    assert single.cancel()
+
+
+def test_a_child_closes_nothing_that_is_not_its_own(serve):
+    serve()
+    job = dayfly.map(str, range(3))
+    assert list(job) == ["0", "1", "2"] and job.wait(10)
+    # They have the numbers that the job's connection had.
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(32)]
+    try:
+        assert in_child(lambda: all(os.fstat(file) for file in files))
+    finally:
+        for file in files:
+            os.close(file)
+
+
+def doubled(x):
+    return list(dayfly.map(lambda y: y * 2, range(x)))
+
+
+def test_the_workers_of_multiprocessing_have_jobs_of_their_own(serve):
+    serve()
+    job = dayfly.map(lambda x: x, itertools.count())
+    assert next(job) == 0
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map_async(doubled, range(4)).get(20) == [[2 * y for y in range(x)] for x in range(4)]
+    assert next(job) == 1
+
+
+def test_a_fork_while_threads_are_busy_does_not_hang(serve):
+    serve()
+    stop = threading.Event()
+
+    def busy():
+        while not stop.is_set():
+            list(dayfly.map(str, range(20)))
+            dayfly.submit(str, 1).result(10)
+
+    threads = [threading.Thread(target=busy) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        own = lambda: dayfly.submit(str, 8).result(10) == "8" and list(dayfly.map(str, range(3))) == ["0", "1", "2"]  # noqa: E731
+        assert [in_child(own) for _ in range(15)] == [True] * 15
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_many_threads_use_it_at_once(serve):
