@@ -267,13 +267,15 @@ def _load_handler():
 
 def _load_job():
     """A job's function, in place of a handler. From here on calls are a job's."""
-    global _run
+    global _run, _unclonable
     from importlib import machinery, util
 
     # Under a name that is nobody's: the job's own modules may be called anything.
     loader = machinery.SourceFileLoader("_dayfly_job", "/var/runtime/job.py")
     job = util.module_from_spec(util.spec_from_loader(loader.name, loader))
     loader.exec_module(job)
+
+    _unclonable = job.unclonable
 
     def run(function, header, event):
         try:
@@ -339,6 +341,11 @@ def _flush():
             stream.flush()
         except Exception:
             pass
+
+
+def _unclonable():
+    """Why this process cannot be cloned, as far as it knows; else nothing."""
+    return ""
 
 
 def _run(handler, header, event):
@@ -621,7 +628,7 @@ def _zygote(handler):
     _flush()
     cloner.collects = gc.isenabled()
     gc.disable()
-    control.send(b"R")
+    control.send(b"R" + _unclonable().encode())
     call = cloner.serve()
     if call >= 0:
         _become_instance(cloner, handler, call, files)

@@ -24,6 +24,8 @@ _OPENBLAS = "OPENBLAS_NUM_THREADS"
 # What an instance has yet to do to have the threads of numerical libraries: a function and their number.
 _start_threads = []
 _SITE_FOLDERS = ("site-packages", "dist-packages")
+# Modules whose import has started threads.
+_with_threads = []
 
 
 class InvalidFile(Exception):
@@ -40,16 +42,29 @@ def load(description):
     threads = os.environ.get(_OPENBLAS, "1")
     os.environ[_OPENBLAS] = "1"
     for name in description["imports"]:
+        before = _threads()
         try:
             importlib.import_module(name)
         except Exception:
             pass  # If the function needs it, it will say so.
+        if _threads() > before:
+            _with_threads.append(name)
     with open("/var/task/function", "rb") as file:
         function = read(file)
     os.environ[_OPENBLAS] = threads
     if threads.isdigit() and int(threads) > 1:
         _start_threads.extend((start, int(threads)) for start in _openblas_libraries())
     return function
+
+
+def _threads():
+    return len(os.listdir("/proc/self/task"))
+
+
+def unclonable():
+    """Why this process cannot be cloned, where imports are why; else nothing. It is looked at from outside too."""
+    count = _threads() - 1
+    return "importing %s has started %d thread(s)" % (", ".join(_with_threads), count) if count and _with_threads else ""
 
 
 def _openblas_libraries():

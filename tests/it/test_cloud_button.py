@@ -72,6 +72,28 @@ def test_heavy_packages_are_imported_once_for_all_calls(button):
     assert len([init for init in inits if init]) <= 1, inits
 
 
+def test_who_starts_threads_in_an_import_is_told(button, tmp_path):
+    site = tmp_path / "site-packages"
+    site.mkdir(mode=0o755)
+    tmp_path.chmod(0o755)
+    text = "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n"
+    (site / "threads_at_import.py").write_text(text)
+    program = """
+        import dayfly, sys, warnings
+        import threads_at_import
+        def f(x):
+            return threads_at_import.__name__, x
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert list(dayfly.map(f, range(3))) == [("threads_at_import", x) for x in range(3)]
+            assert list(dayfly.map(lambda x: x, range(3))) == [0, 1, 2]
+        print(*[f"{one.category.__name__}: {one.message}" for one in caught], sep="\\n")
+    """
+    said = output_of(script(program, environment={"PYTHONPATH": f"{PACKAGE}:{site}"})).splitlines()
+    assert len(said) == 1 and said[0].startswith("SlowStart: each call of f starts"), said
+    assert "importing threads_at_import has started 1 thread(s)" in said[0], said
+
+
 def test_local_modules_go_along(button, tmp_path, monkeypatch):
     (tmp_path / "helpers_of_mine.py").write_text("FACTOR = 3\ndef triple(x):\n    return FACTOR * x\n")
     monkeypatch.syspath_prepend(str(tmp_path))

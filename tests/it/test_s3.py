@@ -13,6 +13,7 @@ import zipfile
 import boto3
 import harness
 import pytest
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -38,8 +39,9 @@ def package_with_boto3(source):
 
 
 def resident(pid):
-    """Peak resident memory of a process, in bytes."""
+    """Peak resident memory of a process since this was asked for last, in bytes."""
     lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
 
@@ -57,6 +59,9 @@ class Zeros:
     def __len__(self):
         return self.length
 
+    def seekable(self):
+        return False
+
     def read(self, size=-1):
         size = min(self.left, size if size >= 0 else self.left)
         self.left -= size
@@ -67,6 +72,7 @@ def test_a_large_object_does_not_take_memory(server):
     size = 256 << 20
     s3 = server.client("s3", signature_version="s3v4")
     s3.create_bucket(Bucket="large")
+    resident(server.pid)
     before = resident(server.pid)
     url = s3.generate_presigned_url("put_object", Params={"Bucket": "large", "Key": "k"})
     host, path = url.removeprefix("http://").split("/", 1)
@@ -82,6 +88,27 @@ def test_a_large_object_does_not_take_memory(server):
     grown = resident(server.pid) - before
     assert grown < 64 << 20, f"the server grew by {grown >> 20} MiB"
     s3.delete_object(Bucket="large", Key="k")
+
+
+def test_neither_does_one_in_parts_nor_its_copies(server):
+    size, parts = 192 << 20, TransferConfig(multipart_threshold=8 << 20, max_concurrency=8)
+    s3 = server.client("s3")
+    s3.create_bucket(Bucket="parts")
+    resident(server.pid)
+    before = resident(server.pid)
+    s3.upload_fileobj(Zeros(size), "parts", "k", Config=parts)
+    s3.copy_object(Bucket="parts", Key="whole", CopySource="parts/k")
+    s3.copy({"Bucket": "parts", "Key": "k"}, "parts", "cut", Config=parts)
+    for key in ["k", "whole", "cut"]:
+        assert s3.head_object(Bucket="parts", Key=key)["ContentLength"] == size
+    body, read = s3.get_object(Bucket="parts", Key="cut")["Body"], 0
+    while piece := body.read(1 << 20):
+        read += len(piece)
+    assert read == size
+    grown = resident(server.pid) - before
+    assert grown < 64 << 20, f"the server grew by {grown >> 20} MiB"
+    for key in ["k", "whole", "cut"]:
+        s3.delete_object(Bucket="parts", Key=key)
 
 
 def test_the_bucket_may_be_in_the_host_name(server):

@@ -30,4 +30,12 @@ pub struct LogLine {
 pub trait LogSink: Send + Sync {
     /// Takes `lines`, in order, of log stream `stream`.
     fn lines(&self, stream: &str, lines: Vec<LogLine>);
+
+    /// Whether somebody reads what `lines` is told.
+    fn wants_lines(&self) -> bool {
+        true
+    }
+
+    /// The function's instances are not cloned, and why; a line says so too. Told while the call that found out waits.
+    fn not_cloned(&self, _why: &str) {}
 }

@@ -42,6 +42,7 @@ from .errors import (
     RemoteTraceback,
     ResultError,
     ServerLost,
+    SlowStart,
     Timeout,
 )
 from .executor import Executor
@@ -79,6 +80,7 @@ __all__ = [
     "RemoteTraceback",
     "ResultError",
     "ServerLost",
+    "SlowStart",
     "StoreError",
     "Timeout",
     "as_completed",

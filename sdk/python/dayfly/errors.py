@@ -102,6 +102,10 @@ class Cancelled(CallDied, concurrent.futures.CancelledError):
     """The call, or its job, was cancelled."""
 
 
+class SlowStart(RuntimeWarning):
+    """Calls of a job take longer to start than they could. The message says why, and what to do."""
+
+
 class RemoteTraceback(Exception):
     """The cause of an exception that a call raised: the traceback as it was there."""
 

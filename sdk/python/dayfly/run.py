@@ -11,13 +11,14 @@ import collections
 import logging
 import sys
 import threading
+import warnings
 import weakref
 from typing import Any, Callable, NamedTuple, Optional, Protocol
 
 from . import _remote, forks, leftovers
 from .answers import Answer, Future
 from .connection import Endpoint, refusal
-from .errors import Cancelled, JobError, ServerLost
+from .errors import Cancelled, JobError, ServerLost, SlowStart
 from .frames import Buffer, Frame
 from .stream import Stream, plain_socket_error
 
@@ -83,6 +84,7 @@ class Run:
         self._stored: dict[int, str] = {}
         self._running: set[int] = set()
         self._told_failure = False
+        self._warned = False
         self._begun = threading.Event()
         self._fed_all = False
         self._error: Optional[BaseException] = None
@@ -217,6 +219,8 @@ class Run:
             self._started(header["n"])
         elif frame.kind == "L":
             self._tell(self.on_log, header["n"], frame.body.decode("utf-8", "replace"))
+        elif frame.kind == "N":
+            self._tell(self._warn, str(header.get("type")), str(header.get("message")))
         elif frame.kind == "J":
             self.id, self.function = header["job"], header["function"]
             self.in_flight = int(header["max_in_flight"])
@@ -319,6 +323,16 @@ class Run:
             if not self._told_failure:
                 self._told_failure = True
                 _log.exception("%s: what shows this job's lines or progress has failed; the job goes on", self.id)
+
+    def _warn(self, kind: str, message: str) -> None:
+        if kind == "NotCloned" and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"each call of {self.description['name']} starts an interpreter of its own, which takes longer than a clone: "
+                f"{message}. Import inside the function what starts threads, or see to it that it starts none",
+                SlowStart,
+                stacklevel=1,
+            )
 
     def _print(self, number: int, text: str) -> None:
         lines = (f"[{self.description['name']} {number}] {line}\n" for line in text.splitlines())

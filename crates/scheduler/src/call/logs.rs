@@ -69,13 +69,19 @@ impl CallLogs {
 
 impl LogSink for CallLogs {
     fn lines(&self, stream: &str, lines: Vec<LogLine>) {
-        if let Some(listener) = &self.listener {
+        if let Some(listener) = self.listener.as_ref().filter(|listener| listener.wants_lines()) {
             listener.lines(stream, lines.clone());
         }
         let mut waiting = self.lock();
         match waiting.last_mut() {
             Some((last, tail)) if last == stream => tail.extend(lines),
             _ => waiting.push((stream.to_owned(), lines)),
+        }
+    }
+
+    fn not_cloned(&self, why: &str) {
+        if let Some(listener) = &self.listener {
+            listener.not_cloned(why);
         }
     }
 }

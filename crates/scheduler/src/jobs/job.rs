@@ -42,6 +42,8 @@ pub enum Event {
         /// Given back when the event is dropped.
         held: Held,
     },
+    /// The job's instances are not cloned, and why: each is booted.
+    NotCloned(String),
     /// This call ended.
     Outcome {
         /// How.
@@ -603,13 +605,21 @@ impl Running {
     }
 }
 
-/// Hands the lines of a call to the job's client.
+/// Hands the lines of a call to the job's client, if it wants them, and notices in any case.
 pub(super) struct Lines {
     pub job: Arc<Job>,
     pub n: u64,
 }
 
 impl LogSink for Lines {
+    fn wants_lines(&self) -> bool {
+        self.job.specification.logs
+    }
+
+    fn not_cloned(&self, why: &str) {
+        self.job.lock().tell(Event::NotCloned(why.to_owned()));
+    }
+
     fn lines(&self, _: &str, lines: Vec<LogLine>) {
         let mut state = self.job.lock();
         for line in lines.into_iter().filter(|line| line.source == LogSource::Function) {

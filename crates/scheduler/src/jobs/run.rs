@@ -165,9 +165,8 @@ async fn attempt_once(
     cancel: oneshot::Receiver<()>,
 ) -> (Result<dayfly_types::Outcome, InvokeError>, crate::call::Ran) {
     let (started, has_started) = oneshot::channel();
-    let lines: Option<Box<dyn dayfly_types::LogSink>> =
-        if job.specification.logs { Some(Box::new(Lines { job: Arc::clone(job), n })) } else { None };
-    let watch = Watch { started: Some(started), cancel: Some(cancel), lines, ..Watch::default() };
+    let lines = Box::new(Lines { job: Arc::clone(job), n });
+    let watch = Watch { started: Some(started), cancel: Some(cancel), lines: Some(lines), ..Watch::default() };
     let call = engine.calls.run(Arc::clone(&job.function), Arc::clone(invocation), attempt, watch);
     let mut call = std::pin::pin!(call.instrument(debug_span!("scheduler.call")));
     let told = tokio::select! {

@@ -96,6 +96,9 @@ impl Version {
                 "[dayfly] this version is not cloned, since {why}. Each call boots an instance of its own, ahead of demand \
                  where there is a steady one"
             )));
+            if let Zygote::Booting { logs, .. } = &live.zygote {
+                logs.not_cloned(why);
+            }
         }
         self.init_said(lines);
         self.timeouts_in_init = 0;

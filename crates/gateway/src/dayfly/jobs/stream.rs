@@ -226,6 +226,7 @@ async fn tell(
                 Event::Suspended => return Err(Failure::Job(jobs::Error::ShuttingDown)),
                 Event::Kept(calls) => piece.frame(b'Z', &json!({"calls": calls}), &[]),
                 Event::Started(n) => piece.started.push(n),
+                Event::NotCloned(why) => piece.frame(b'N', &json!({"type": "NotCloned", "message": why}), &[]),
                 Event::Line { n, text, held } => {
                     piece.frame(b'L', &json!({"n": n}), text.as_bytes());
                     piece.held.push(held);
