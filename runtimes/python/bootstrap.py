@@ -2,13 +2,15 @@
 
 Started by the launcher as a zygote (descriptor 3 is its control socket) or as an instance that serves one call without
 being a clone (descriptor 4 is its call socket). A zygote runs init once and then only clones itself; a clone, or an
-instance, reads one event from its call socket, runs the handler, answers, and ends.
+instance, reads one event from its call socket, runs the handler, answers, and ends. The zygote of a job imports what the
+job's environment is to have, waits for its job, which may not be known yet, and then loads the job's function.
 
 Nothing here is trusted by the processes outside: the function's own code runs in the same interpreter. Python 3.9 to
 3.14, standard library only.
 
 Wire, all integers little-endian. Control, one datagram each: from the launcher `clone` with two descriptors (call
-socket, log pipe); to it `R[reason]` (init done; the reason says why it cannot be cloned), `F<error JSON>`, `C` and i32
+socket, log pipe), and once, to a job's zygote, `J` and environment variables (a JSON object); to it `W` (a job's zygote has
+done its imports and waits), `R[reason]` (init done; the reason says why it cannot be cloned), `F<error JSON>`, `C` and i32
 pid, `E` and i32 error number. Call socket: in comes u32 length of the header, u32 length of the event, the header (JSON),
 the event; out go frames of u8 kind, u32 length, body: `I` init done, `L` log text, then one of `R` result or `E` error
 JSON. A job's calls take and give any bytes, and may answer `P`, bytes that stand for an exception (`job.py`).
@@ -68,6 +70,10 @@ import traceback  # noqa: E402
 
 CONTROL_FD = 3
 CALL_FD = 4
+# Longest datagram from the launcher.
+JOB_BYTES_MAX = 128 << 10
+# Last argument of a zygote that has started over.
+AGAIN = b"again"
 _LENGTHS = struct.Struct("<II")
 _FRAME = struct.Struct("<BI")
 # Must be the set that the seccomp filter lets pass: parent, user, pid, mount, ipc and uts namespaces, the thread id
@@ -239,6 +245,10 @@ def _frames(error):
     return traceback.format_list(frames)
 
 
+def _init_failed(error):
+    return _InitFailed(type(error).__name__, str(error), _frames(error))
+
+
 def _load_handler():
     name = os.environ.get("_HANDLER", "")
     module_name, dot, function_name = name.rpartition(".")
@@ -257,7 +267,7 @@ def _load_handler():
     except SystemExit:
         raise
     except BaseException as error:
-        raise _InitFailed(type(error).__name__, str(error), _frames(error))
+        raise _init_failed(error)
     handler = getattr(module, function_name, None)
     if handler is None:
         message = "Handler '%s' missing on module '%s'" % (function_name, module_name)
@@ -265,8 +275,8 @@ def _load_handler():
     return handler
 
 
-def _load_job():
-    """A job's function, in place of a handler. From here on calls are a job's."""
+def _load_environment():
+    """What a job's function finds, without the function. From here on calls are a job's. Gives the job's runtime."""
     global _run, _unclonable
     from importlib import machinery, util
 
@@ -289,13 +299,24 @@ def _load_job():
     with open("/var/task/job.json", "rb") as file:
         description = json.load(file)
     try:
-        return job.load(description)
+        job.prepare(description)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        raise _init_failed(error)
+    return job
+
+
+def _load_job(job):
+    """A job's function, in place of a handler."""
+    try:
+        return job.load()
     except SystemExit:
         raise
     except job.InvalidFile as error:
         raise _InitFailed("Runtime.InvalidFunctionFile", "The function file is broken: %s" % error, [])
     except BaseException as error:
-        raise _InitFailed(type(error).__name__, str(error), _frames(error))
+        raise _init_failed(error)
 
 
 def _error_log(body):
@@ -484,8 +505,6 @@ class _Cloner(object):
             function = getattr(libc, name)
             function.restype, function.argtypes = result, arguments
             setattr(self, name, function)
-        only_locks = ("threading", "logging")
-        self.hooks = [hook for hook in _fork_hooks if getattr(hook, "__module__", None) not in only_locks]
         # libc keeps its thread id at the address that it gave the kernel at start; a clone's must be its own.
         thread_id = ctypes.c_ulong(0)
         if self.prctl(PR_GET_TID_ADDRESS, ctypes.addressof(thread_id), 0, 0, 0) != 0 or not thread_id.value:
@@ -610,28 +629,101 @@ def _become_instance(cloner, handler, call, files):
     _serve(handler, call)
 
 
-def _zygote(handler):
-    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL_FD)
-    try:
-        cloner = _Cloner()
-    except Exception as error:
-        control.send(b"R" + ("this interpreter cannot clone itself: %s" % error).encode())
-        control.recv(1)
-        return
-    _kill_means_end()
+class _Start(object):
+    """What this process was started with, for one like it."""
+
+    def __init__(self):
+        self.at_ns = time.time_ns()
+        self.environment = dict(os.environb)
+        with open("/proc/self/cmdline", "rb") as file:
+            self.command = file.read().split(b"\0")[:-1]
+
+
+def _settle(cloner):
+    """Makes what is there cheap to clone."""
     _rehearse()
     gc.collect()
     gc.freeze()
     cloner.collapse()
-    cloner.gather_code()
+
+
+def _zygote(load, start):
+    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL_FD)
+    is_job = load is _load_job
+    try:
+        if is_job:
+            job = _load_environment()
+        else:
+            handler = load()
+        unclonable = None
+        try:
+            cloner = _Cloner()
+        except Exception as error:
+            unclonable = "this interpreter cannot clone itself: %s" % error
+        else:
+            _kill_means_end()
+            _settle(cloner)
+            cloner.gather_code()
+        if is_job:
+            _await_job(control, job, start)
+            handler = load(job)
+            if unclonable is None:
+                _settle(cloner)
+    except _InitFailed as failed:
+        _flush()
+        os.write(2, _error_log(failed.body).encode("utf-8", "backslashreplace") + b"\n")
+        control.send(b"F" + json.dumps(failed.body).encode())
+        os._exit(1)
+    if unclonable is not None:
+        control.send(b"R" + unclonable.encode())
+        control.recv(1)
+        return
     files = _files()
     _flush()
+    only_locks = ("threading", "logging")
+    cloner.hooks = [hook for hook in _fork_hooks if getattr(hook, "__module__", None) not in only_locks]
     cloner.collects = gc.isenabled()
     gc.disable()
     control.send(b"R" + _unclonable().encode())
     call = cloner.serve()
     if call >= 0:
         _become_instance(cloner, handler, call, files)
+
+
+def _await_job(control, job, start):
+    """Waits until this is a job's zygote. One whose modules have been changed meanwhile starts over."""
+    _flush()
+    control.send(b"W")
+    try:
+        control.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        files = job.files()
+        # It stays where it is: who starts over finds it again.
+        if not control.recv(1, _socket.MSG_PEEK):
+            os._exit(0)
+        changed = files != job.files() or max(files.values())[0] >= start.at_ns
+        if changed and start.command[-1] != AGAIN:
+            os.execve(start.command[0], start.command + [AGAIN], start.environment)
+    os.environ.update(json.loads(control.recv(JOB_BYTES_MAX)[1:]))
+
+
+def _serve_once(load):
+    """Serves one call in a process that is not a clone."""
+    try:
+        handler = load(_load_environment()) if load is _load_job else load()
+    except _InitFailed as failed:
+        _flush()
+        _send(CALL_FD, ord("L"), _error_log(failed.body).encode("utf-8", "backslashreplace"))
+        _send(CALL_FD, ord("F"), json.dumps(failed.body).encode())
+        os._exit(1)
+    os.close(CONTROL_FD)
+    _kill_means_end()
+    if "random" in sys.modules:
+        sys.modules["random"].seed()
+    _reseed()
+    _flush()
+    _send(CALL_FD, ord("I"), b"")
+    _serve(handler, CALL_FD)
 
 
 def main():
@@ -641,38 +733,18 @@ def main():
         os.fstat(CALL_FD)
     except OSError:
         one_use = False
+    start = _Start()
     os.environ.pop("GLIBC_TUNABLES", None)
-    load = _load_job if sys.argv[1:] == ["job"] else _load_handler
+    load = _load_job if sys.argv[1:2] == ["job"] else _load_handler
     sys.argv = sys.argv[:1]
     # A write per line, not one per piece of it; what is left without a line feed is written at the end of the call.
     sys.stdout.reconfigure(line_buffering=True)
     sys.stderr.reconfigure(line_buffering=True)
     _setup_logging()
-    try:
-        handler = load()
-    except _InitFailed as failed:
-        _flush()
-        body = json.dumps(failed.body).encode()
-        log = _error_log(failed.body).encode("utf-8", "backslashreplace")
-        if one_use:
-            _send(CALL_FD, ord("L"), log)
-            _send(CALL_FD, ord("F"), body)
-        else:
-            os.write(2, log + b"\n")
-            control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL_FD)
-            control.send(b"F" + body)
-        os._exit(1)
     if one_use:
-        os.close(CONTROL_FD)
-        _kill_means_end()
-        if "random" in sys.modules:
-            sys.modules["random"].seed()
-        _reseed()
-        _flush()
-        _send(CALL_FD, ord("I"), b"")
-        _serve(handler, CALL_FD)
+        _serve_once(load)
     else:
-        _zygote(handler)
+        _zygote(load, start)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 Loaded by `bootstrap.py`, in the same interpreter and with the same (that is: no) trust, when the sandbox is a job's. The
 server has written `/var/task/job.json`: `imports`, modules to import first; and for a caller's own environment `path`, its
-`sys.path`, `executable` and `prefix`. Python 3.9 to 3.14, standard library only.
+`sys.path`, `executable` and `prefix`. That is the environment, which may be prepared before there is a job. Python 3.9 to
+3.14, standard library only.
 
-The function file, `/var/task/function`, integers little-endian: `DAYFLYF1`; u32 number of buffers; u64 length of the
+The function file, `/var/task/function`, which comes with the job, integers little-endian: `DAYFLYF1`; u32 number of buffers; u64 length of the
 pickle; for each buffer u64 offset and u64 length; the pickle; the buffers. The file is mapped privately: what nobody
 writes to is in memory once for all calls, in the page cache, and who writes gets pages of its own.
 """
@@ -21,6 +22,8 @@ _HEAD = struct.Struct("<8sIQ")
 _BUFFER = struct.Struct("<QQ")
 _MAGIC = b"DAYFLYF1"
 _OPENBLAS = "OPENBLAS_NUM_THREADS"
+# The caller's number of threads of OpenBLAS.
+_openblas_threads = "1"
 # What an instance has yet to do to have the threads of numerical libraries: a function and their number.
 _start_threads = []
 _SITE_FOLDERS = ("site-packages", "dist-packages")
@@ -32,14 +35,15 @@ class InvalidFile(Exception):
     """The function file is not in the format above."""
 
 
-def load(description):
-    """Makes the interpreter the caller's, imports what the job uses, and reads the function: bytes to bytes."""
+def prepare(description):
+    """Makes the interpreter the caller's, and imports what the job uses."""
+    global _openblas_threads
     # What is pickled as `__main__`'s was the caller's script's, not this runtime's.
     sys.modules["__main__"] = types.ModuleType("__main__")
     if description.get("path") is not None:
         _become(description)
     # OpenBLAS starts its threads when it is loaded, and what has threads cannot be cloned. So they wait for the clone.
-    threads = os.environ.get(_OPENBLAS, "1")
+    _openblas_threads = os.environ.get(_OPENBLAS, "1")
     os.environ[_OPENBLAS] = "1"
     for name in description["imports"]:
         before = _threads()
@@ -49,11 +53,33 @@ def load(description):
             pass  # If the function needs it, it will say so.
         if _threads() > before:
             _with_threads.append(name)
+
+
+def files():
+    """What changes when a module's file, or a folder of packages, does: the time of that first."""
+    paths = {path for path in sys.path if os.path.basename(path) in _SITE_FOLDERS}
+    for module in list(sys.modules.values()):
+        if isinstance(module, types.ModuleType):
+            # Not by the attribute: some modules load themselves when they are asked for one.
+            paths.add(object.__getattribute__(module, "__dict__").get("__file__"))
+    return {path: _state(path) for path in paths if isinstance(path, str)}
+
+
+def _state(path):
+    try:
+        state = os.stat(path)
+    except OSError:
+        return 0, 0, 0
+    return state.st_mtime_ns, state.st_ino, state.st_size
+
+
+def load():
+    """Reads the function: bytes to bytes."""
     with open("/var/task/function", "rb") as file:
         function = read(file)
-    os.environ[_OPENBLAS] = threads
-    if threads.isdigit() and int(threads) > 1:
-        _start_threads.extend((start, int(threads)) for start in _openblas_libraries())
+    os.environ[_OPENBLAS] = _openblas_threads
+    if _openblas_threads.isdigit() and int(_openblas_threads) > 1:
+        _start_threads.extend((start, int(_openblas_threads)) for start in _openblas_libraries())
     return function
 
 

@@ -288,6 +288,14 @@ impl Cgroup {
         }
     }
 
+    /// Lets others of this server have the processors first, or takes that back.
+    pub fn set_patient(&self, patient: bool) -> Result<(), Error> {
+        match self.generation {
+            Generation::V2 => write(&self.cpu.join("cpu.weight"), if patient { 1 } else { 100 }),
+            Generation::V1 => write(&self.cpu.join("cpu.shares"), if patient { 10 } else { 1024 }),
+        }
+    }
+
     /// Makes room for clones, which version 1 counts with their zygote (their rlimits bound each of them): together no
     /// more than a quarter of the machine's process ids.
     pub fn admit_clones(&self, processes: u64) -> Result<(), Error> {

@@ -32,6 +32,9 @@ const WORDS_BYTES_MAX: usize = DATAGRAM_BYTES_MAX / 8;
 /// Most clones that may be asked for and not yet made.
 const PENDING_MAX: usize = 4096;
 
+/// How often a zygote may say that it waits for a job: once, and once more when it has started over.
+const WAITS_MAX: u32 = 2;
+
 /// Runs the launcher; the process ends with it.
 pub fn main() -> ! {
     let control = match sys::take_standard_input() {
@@ -229,6 +232,17 @@ impl Launching<'_> {
                 self.zygote = Some(self.template.boot(&Boot::Zygote, log.as_fd(), &descriptors)?);
                 Ok(())
             }
+            Order::Become { environment } => {
+                if let Some(zygote) = self.zygote.as_mut().filter(|zygote| !zygote.ready && !zygote.has_job) {
+                    // What it does from here on is the job's init.
+                    self.idle = None;
+                    if zygote.give_job(&environment).is_err() {
+                        self.give_up_zygote();
+                    }
+                }
+                // One that has ended is told as ended.
+                Ok(())
+            }
             Order::Clone { instance } => {
                 if descriptors.len() < 2 {
                     return Err(io::ErrorKind::InvalidInput.into());
@@ -277,6 +291,13 @@ impl Launching<'_> {
         for _ in 0..WORDS_PER_TURN {
             let Some(zygote) = &mut self.zygote else { return Ok(()) };
             match zygote.listen() {
+                Ok(Some(Word::Waits)) if !zygote.ready && zygote.waits < WAITS_MAX => {
+                    zygote.waits += 1;
+                    if !zygote.has_job {
+                        self.idle = Some(IdleWatch::start(zygote.pid));
+                    }
+                    self.report(&Report::ZygoteWaits)?;
+                }
                 Ok(Some(Word::Ready { unclonable })) if !zygote.ready => {
                     zygote.ready = true;
                     self.idle = Some(IdleWatch::start(zygote.pid));

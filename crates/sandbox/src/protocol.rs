@@ -59,6 +59,12 @@ pub struct BindMount {
 pub enum Order {
     /// Boot a zygote. Descriptors: write end of its log pipe, then `cgroup.procs` files to enter.
     BootZygote,
+    /// What a zygote that waits for a job is to serve from here on: it gets these environment variables. Its function file is
+    /// where the job's runtime looks for it. May come before the zygote waits.
+    Become {
+        /// Names and values.
+        environment: Vec<(String, String)>,
+    },
     /// Clone the zygote. Descriptors: the instance's call socket, write end of its log pipe, then `cgroup.procs` files.
     Clone {
         /// The server's number for the instance.
@@ -87,6 +93,8 @@ pub enum Report {
         /// Which step, and what the system said.
         reason: String,
     },
+    /// The zygote of an environment has imported what jobs use, and waits for its job.
+    ZygoteWaits,
     /// Init is done.
     ZygoteReady {
         /// Why the zygote may not be cloned; `None` when it may.

@@ -16,7 +16,7 @@ use rustix::{
     thread::{CapabilitiesSecureBits, set_capabilities_secure_bits, set_no_new_privs, set_thread_groups},
 };
 use seccompiler::BpfProgram;
-use std::{ffi::CString, fs, io, path::Path};
+use std::{collections::BTreeMap, ffi::CString, fs, io, path::Path};
 
 /// Uid and gid of a function inside, where the host gives us more than one id.
 pub const FUNCTION_ID: u32 = 993;
@@ -42,12 +42,18 @@ pub struct Zygote {
     pub pid: i32,
     /// Datagrams to and from it. What it says is untrusted.
     pub socket: OwnedFd,
+    /// How often it has said that it waits for a job.
+    pub waits: u32,
+    /// Whether it was given a job.
+    pub has_job: bool,
     /// Whether it has reported that init is done.
     pub ready: bool,
 }
 
 /// What a zygote may say.
 pub enum Word {
+    /// An environment's imports are done: it waits for its job.
+    Waits,
     /// Init succeeded. It may not be able to clone itself, and says why.
     Ready { unclonable: Option<String> },
     /// Init failed, with this error JSON.
@@ -88,7 +94,9 @@ impl Template {
             Boot::Instance { .. } => libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS,
         };
         match sys::fork(flags)? {
-            Some(pid) => Ok(Zygote { pid: pid.as_raw_nonzero().get(), socket: ours, ready: false }),
+            Some(pid) => {
+                Ok(Zygote { pid: pid.as_raw_nonzero().get(), socket: ours, waits: 0, has_job: false, ready: false })
+            }
             None => {
                 let error = self.become_interpreter(boot, log, cgroups, theirs.as_fd());
                 // The log pipe is where the owner of the function looks.
@@ -224,6 +232,13 @@ impl Template {
 }
 
 impl Zygote {
+    /// Tells it the environment variables of the job that it is to serve.
+    pub fn give_job(&mut self, environment: &[(String, String)]) -> io::Result<()> {
+        self.has_job = true;
+        let variables: BTreeMap<&str, &str> = environment.iter().map(|(name, value)| (&**name, &**value)).collect();
+        send_bytes(&self.socket, &[b"J", &*serde_json::to_vec(&variables)?].concat(), &[], false)
+    }
+
     /// Asks for a clone that serves one call through `call` and writes to `log`.
     pub fn ask_for_clone(&self, call: BorrowedFd<'_>, log: BorrowedFd<'_>) -> io::Result<()> {
         send_bytes(&self.socket, b"clone", &[call, log], false)
@@ -236,6 +251,7 @@ impl Zygote {
         let text = || String::from_utf8_lossy(&buffer[1..bytes]).into_owned();
         Ok(match buffer[..bytes].first() {
             None => None,
+            Some(b'W') => Some(Word::Waits),
             Some(b'R') => Some(Word::Ready { unclonable: Some(text()).filter(|why| !why.is_empty()) }),
             Some(b'F') => Some(Word::Failed(text())),
             Some(kind) => Some(match (kind, buffer[1..bytes].try_into().map(i32::from_le_bytes)) {

@@ -1,7 +1,7 @@
 //! The floor under a fresh instance per call: how often the machine can clone a zygote and reap the clone, with the
 //! namespaces, mounts, cgroups and descriptors that calls have, and nothing else. For benchmarks only: no call comes here.
 
-use crate::{Handle, pool::cpu_millis};
+use crate::{Handle, pool::cpu_millis, spec};
 use dayfly_sandbox::{
     Launcher, Order, Report,
     cgroup::{Cgroup, CgroupLimits},
@@ -74,7 +74,8 @@ pub fn run(
     let shared = &worker.shared;
     let recipe = worker.recipe(&Arc::new(function.clone())).map_err(|_| Error::NotPublished)?;
     let number = shared.next_number();
-    let spec = shared.sandbox.spec(&shared.options, &recipe, "floor", number);
+    let mut spec = shared.sandbox.spec(&shared.options, &recipe, number);
+    spec.environment.extend(spec::identity(&shared.options, function, "floor"));
     let limits = CgroupLimits {
         memory_bytes: u64::from(function.memory_mb) << 20,
         cpu_millis: Some(cpu_millis(function.memory_mb)),

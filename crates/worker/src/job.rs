@@ -6,9 +6,7 @@ use crate::{
     code,
     environment::{self, Environments, Seen},
     interpreters::Interpreter,
-    spec,
 };
-use dayfly_sandbox::BindMount;
 use dayfly_types::{Environment, JobFunction, Runtime};
 use std::{
     collections::HashMap,
@@ -20,9 +18,6 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-
-/// Where it is inside.
-const FUNCTION_FILE: &str = "/var/task/function";
 
 /// The right to call functions of one function file. The worker forgets the file some time after the last one is dropped.
 #[must_use = "the worker forgets the function file when this is dropped"]
@@ -38,12 +33,6 @@ pub struct Published {
 }
 
 impl Published {
-    /// The function file, and packages.
-    pub fn binds(&self) -> Vec<BindMount> {
-        let file = spec::bind(self.file.path(), Path::new(FUNCTION_FILE), &[]);
-        std::iter::once(file).chain(self.seen.packages.clone()).collect()
-    }
-
     /// What the runtime is told: `job.json` inside.
     pub fn description(&self, job: &JobFunction) -> String {
         let own = self.seen.own.as_ref();
@@ -148,10 +137,7 @@ impl FunctionFiles {
         }
         // Numbered: the last user of one may be dropping it while the next one is made.
         let path = self.folder.join(format!("{sha256}-{}", self.numbers.fetch_add(1, Ordering::Relaxed)));
-        // A link is the same file, and the same pages of the page cache.
-        if fs::hard_link(file, &path).is_err() {
-            fs::copy(file, &path)?;
-        }
+        link(file, &path)?;
         let kept = Kept(path);
         // The function runs as another user. A link is the caller's file too, so nothing is taken away.
         let mode = fs::metadata(kept.path())?.permissions().mode();
@@ -162,4 +148,45 @@ impl FunctionFiles {
         files.insert(sha256.to_owned(), Arc::downgrade(&kept));
         Ok(kept)
     }
+}
+
+/// What a job's sandbox shows at `/var/task`: a folder of its own, to which the function file comes when it has its job.
+/// Removed when it is dropped.
+#[derive(Debug)]
+pub struct TaskFolder(PathBuf);
+
+impl TaskFolder {
+    /// Below `folder`, under a number that nobody else has.
+    pub fn new(folder: &Path, number: u64, description: &str) -> io::Result<Self> {
+        let task = Self(folder.join(number.to_string()));
+        fs::create_dir(&task.0)?;
+        fs::set_permissions(&task.0, fs::Permissions::from_mode(0o755))?;
+        let path = task.0.join("job.json");
+        fs::write(&path, description)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+        Ok(task)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Shows the function file.
+    pub fn give(&self, file: &Kept) -> io::Result<()> {
+        link(file.path(), &self.0.join("function"))
+    }
+}
+
+impl Drop for TaskFolder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(%error, folder = %self.0.display(), "the folder of a job's sandbox could not be removed");
+        }
+    }
+}
+
+/// A link is the same file, and the same pages of the page cache; a copy where there are no links.
+fn link(file: &Path, path: &Path) -> io::Result<()> {
+    fs::hard_link(file, path).or_else(|_| fs::copy(file, path).map(|_| ()))
 }

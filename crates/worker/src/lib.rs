@@ -112,6 +112,7 @@ struct Shared {
     binary: PathBuf,
     numbers: AtomicU64,
     endings: Arc<Endings>,
+    ahead: pool::Ahead,
 }
 
 /// One call for `Handle::call`.
@@ -165,7 +166,15 @@ impl Handle {
             move || interpreters::find_again(&[], &memory)
         });
         let interpreters = interpreters.await.unwrap_or_default();
-        let shared = Shared { options, sandbox, cgroups, binary, numbers: AtomicU64::new(1), endings: Arc::default() };
+        let shared = Shared {
+            options,
+            sandbox,
+            cgroups,
+            binary,
+            numbers: AtomicU64::new(1),
+            endings: Arc::default(),
+            ahead: pool::Ahead::default(),
+        };
         let shared = Arc::new(shared);
         let folder = &shared.options.folder;
         let compiler = Arc::new(compiler::Compiler::new(shared.clone()));
@@ -189,7 +198,7 @@ impl Handle {
             versions: Arc::default(),
             draining: Arc::default(),
         };
-        tokio::spawn(relieve(Arc::downgrade(&handle.versions)));
+        tokio::spawn(relieve(Arc::downgrade(&handle.versions), handle.shared.clone()));
         Ok(handle)
     }
 
@@ -312,6 +321,7 @@ impl Handle {
                 let _ = tokio::time::timeout(Duration::from_secs(10), version.gone()).await;
             }
         }
+        self.shared.ahead.close(&self.shared);
         self.shared.endings.join().await;
         let cgroups = self.shared.cgroups.clone();
         let _ = tokio::task::spawn_blocking(move || cgroups.remove()).await;
@@ -430,13 +440,15 @@ fn init_failure(
 }
 
 /// Lets idle zygotes go while the machine is short of memory, and forgets actors that have ended.
-async fn relieve(versions: std::sync::Weak<Mutex<Versions>>) {
+async fn relieve(versions: std::sync::Weak<Mutex<Versions>>, shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let Some(versions) = versions.upgrade() else { return };
         let mut versions = versions.lock().unwrap_or_else(PoisonError::into_inner);
         versions.tidy();
-        if !versions.current.is_empty() && short_of_memory() {
+        shared.ahead.look_after(&shared);
+        if !(versions.current.is_empty() && shared.ahead.is_empty()) && short_of_memory() {
+            shared.ahead.evict(&shared);
             versions.current.values().for_each(pool::VersionHandle::evict_if_idle);
         }
     }

@@ -7,6 +7,7 @@ use crate::{
     pool::{Code, MEMORY_MB_PER_CPU, Recipe},
 };
 use dayfly_sandbox::{BindMount, Spec, seccomp};
+use dayfly_types::FunctionConfiguration;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -51,13 +52,20 @@ const THREADS: [&str; 6] = [
 pub struct Shared {
     runtime: PathBuf,
     mount_point: PathBuf,
+    /// Folders that sandboxes of jobs have at `/var/task`; emptied, for nobody uses what an earlier server left.
+    pub tasks: PathBuf,
 }
 
 impl Shared {
     /// Writes what all sandboxes mount below `folder`.
     pub fn prepare(folder: &Path) -> io::Result<Self> {
-        let shared = Self { runtime: folder.join("runtime"), mount_point: folder.join("root") };
-        for folder in [&shared.runtime, &shared.mount_point] {
+        let shared =
+            Self { runtime: folder.join("runtime"), mount_point: folder.join("root"), tasks: folder.join("tasks") };
+        match fs::remove_dir_all(&shared.tasks) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        for folder in [&shared.runtime, &shared.mount_point, &shared.tasks] {
             fs::create_dir_all(folder)?;
         }
         open_to_read(&shared.runtime, 0o755)?;
@@ -72,12 +80,13 @@ impl Shared {
         Ok(shared)
     }
 
-    /// The sandbox of a function version. `number` picks the range of host ids.
-    pub fn spec(&self, options: &Options, recipe: &Recipe, log_stream: &str, number: u64) -> Spec {
+    /// The sandbox of a function version. `number` picks the range of host ids. What tells a job from the next one of its
+    /// environment is not in it: its folder at `/var/task`, and its `identity`.
+    pub fn spec(&self, options: &Options, recipe: &Recipe, number: u64) -> Spec {
         let Recipe { function, interpreter, code, layers } = recipe;
         let mut spec = match code {
             Code::Package(folder) => self.compiler(interpreter, folder, number),
-            Code::Job(published) => self.base(interpreter, published.binds(), number),
+            Code::Job(published) => self.base(interpreter, published.seen.packages.clone(), number),
         };
         spec.binds.push(bind(&self.runtime, Path::new("/var/runtime"), &[]));
         if let Some(layers) = layers {
@@ -85,10 +94,9 @@ impl Shared {
         }
         spec.files = files();
         spec.program.extend(["-S", "-B", "/var/runtime/bootstrap.py"].map(str::to_owned));
-        spec.environment = environment(options, recipe, log_stream);
-        if let (Code::Job(published), Some(job)) = (code, &function.job) {
+        spec.environment = environment(recipe);
+        if matches!(code, Code::Job(_)) {
             spec.program.push("job".to_owned());
-            spec.files.push((Path::new(TASK_ROOT).join("job.json"), published.description(job)));
         }
         spec.tmp_bytes = u64::from(function.ephemeral_storage_mb) << 20;
         spec.open_files = options.limits.open_files;
@@ -98,10 +106,10 @@ impl Shared {
 
     /// A sandbox in which `interpreter` sees the tree at `code` and nothing else. Its arguments are still to be added.
     pub fn compiler(&self, interpreter: &Interpreter, code: &Path, number: u64) -> Spec {
-        self.base(interpreter, vec![bind(code, Path::new(TASK_ROOT), &[])], number)
+        self.base(interpreter, Some(bind(code, Path::new(TASK_ROOT), &[])), number)
     }
 
-    fn base(&self, interpreter: &Interpreter, code: Vec<BindMount>, number: u64) -> Spec {
+    fn base(&self, interpreter: &Interpreter, code: Option<BindMount>, number: u64) -> Spec {
         let mut binds = Vec::new();
         let mut links = Vec::new();
         for mount in &interpreter.mounts {
@@ -159,10 +167,23 @@ fn cpus(memory_mb: u32) -> u32 {
     memory_mb.div_ceil(MEMORY_MB_PER_CPU)
 }
 
-/// What init and handler find in `os.environ`: the function's own variables, and Lambda's, which win.
-fn environment(options: &Options, recipe: &Recipe, log_stream: &str) -> Vec<(String, String)> {
-    let Recipe { function, interpreter, code, .. } = recipe;
+/// The part of the environment that is this function's and zygote's alone. A job's zygote gets it with the job.
+pub fn identity(options: &Options, function: &FunctionConfiguration, log_stream: &str) -> Vec<(String, String)> {
     let credentials = (options.credentials)(function);
+    let mut identity = vec![
+        ("AWS_LAMBDA_FUNCTION_NAME", function.arn.name.to_string()),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", function.logging.group.clone()),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream.to_owned()),
+        ("AWS_ACCESS_KEY_ID", credentials.access_key_id),
+        ("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key),
+    ];
+    identity.extend(credentials.session_token.map(|token| ("AWS_SESSION_TOKEN", token)));
+    identity.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What init and handler find in `os.environ` beside their `identity`: the function's own variables, and Lambda's, which win.
+fn environment(recipe: &Recipe) -> Vec<(String, String)> {
+    let Recipe { function, interpreter, code, .. } = recipe;
     let region = function.arn.region.as_str();
     let memory = function.memory_mb.to_string();
     let endpoint = format!("http://127.0.0.1:{ENDPOINT_PORT}");
@@ -197,19 +218,11 @@ fn environment(options: &Options, recipe: &Recipe, log_stream: &str) -> Vec<(Str
     set("LAMBDA_TASK_ROOT", "/var/task");
     set("LAMBDA_RUNTIME_DIR", "/var/runtime");
     set("AWS_EXECUTION_ENV", &format!("AWS_Lambda_{}", function.runtime));
-    set("AWS_LAMBDA_FUNCTION_NAME", function.arn.name.as_str());
     set("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST");
     set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &memory);
-    set("AWS_LAMBDA_LOG_GROUP_NAME", &function.logging.group);
-    set("AWS_LAMBDA_LOG_STREAM_NAME", log_stream);
     set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
     set("AWS_REGION", region);
     set("AWS_DEFAULT_REGION", region);
-    set("AWS_ACCESS_KEY_ID", &credentials.access_key_id);
-    set("AWS_SECRET_ACCESS_KEY", &credentials.secret_access_key);
-    if let Some(token) = &credentials.session_token {
-        set("AWS_SESSION_TOKEN", token);
-    }
     set("AWS_ENDPOINT_URL", &endpoint);
     // Large areas of the C heap in huge pages: a clone copies page table entries, and a huge page has one instead of 512.
     // The interpreter's own allocator stays: it keeps small objects together, so that a call writes to fewer pages. The

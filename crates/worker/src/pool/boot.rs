@@ -1,21 +1,18 @@
 //! Boot and init of a version: starting the launcher and the zygote, and what becomes of those who wait when init fails.
 
-use super::{Live, Refusal, Version, Zygote, cpu_millis, platform};
-use crate::{instance, log_pipe::LogPipe, report};
-use dayfly_sandbox::{
-    Control, Launcher, Order,
-    cgroup::{Cgroup, CgroupLimits},
-    protocol::Exit,
+use super::{
+    Live, Refusal, Version, Zygote, platform,
+    sandbox::{Purpose, Sandbox},
 };
+use crate::{instance, report};
+use dayfly_sandbox::{cgroup::Cgroup, protocol::Exit};
 use dayfly_types::{LogLine, LogSink, Timestamp, UsageStatus};
 use std::{
     collections::{HashMap, VecDeque},
-    io,
-    os::fd::AsFd,
     sync::Arc,
     time::Duration,
 };
-use tokio::{io::unix::AsyncFd, net::unix::pipe, time::Instant};
+use tokio::time::Instant;
 
 impl Version {
     pub(super) fn boot(&mut self, logs: Arc<dyn LogSink>) {
@@ -25,55 +22,52 @@ impl Version {
     }
 
     fn try_boot(&mut self, logs: Arc<dyn LogSink>) -> Result<(), Box<dyn std::error::Error>> {
-        let function = &self.recipe.function;
-        let number = self.shared.next_number();
+        let (shared, recipe) = (&self.shared, &self.recipe);
         let stream: Arc<str> = log_stream_name().into();
-        let spec = self.shared.sandbox.spec(&self.shared.options, &self.recipe, &stream, number);
-        let launcher = Launcher::start(&self.shared.binary, &spec)?;
-        let mut live = Live {
-            control: watched(launcher.control)?,
-            process: launcher.process,
+        let one_use = self.one_use.is_some();
+        let purpose = if one_use { Purpose::OneUse(&stream) } else { Purpose::Zygote(&stream) };
+        let from_ahead = if one_use { None } else { shared.ahead.take(shared, recipe) };
+        let ahead = from_ahead.is_some();
+        let sandbox = match from_ahead {
+            Some(sandbox) => sandbox,
+            None => Sandbox::boot(shared, recipe, purpose)?,
+        };
+        if !one_use && let Err(error) = sandbox.give_job(shared, recipe, &stream) {
+            sandbox.end(shared);
+            return Err(error);
+        }
+        let Sandbox { control, process, zygote, lines, endpoint, task, started: _ } = sandbox;
+        let allowed = match self.timeouts_in_init {
+            0 => Duration::from_millis(shared.options.limits.init_ms),
+            // Lambda's second try has the function's timeout.
+            _ => Duration::from_secs(recipe.function.timeout_s.into()),
+        };
+        let (zygote_cgroup, zygote) = match zygote {
+            Some((cgroup, log)) => {
+                (Some(cgroup), Zygote::Booting { log, logs, deadline: Instant::now() + allowed, error: None })
+            }
+            None => (None, Zygote::None),
+        };
+        self.live = Some(Live {
+            control,
+            process,
             stream,
-            zygote: Zygote::None,
-            zygote_cgroup: None,
+            zygote,
+            zygote_cgroup,
+            task,
+            ahead,
             started: Instant::now(),
             resident_bytes: 0,
             init_us: None,
             spares: VecDeque::new(),
             ordered: HashMap::new(),
-            endpoint: None,
+            endpoint,
             running: HashMap::new(),
             to_kill: VecDeque::new(),
-        };
-        if self.one_use.is_none() {
-            let memory_bytes = u64::from(function.memory_mb) << 20;
-            // Init has a whole CPU, as Lambda's has.
-            let limits = CgroupLimits {
-                memory_bytes,
-                cpu_millis: Some(cpu_millis(function.memory_mb).max(1000)),
-                processes: self.shared.options.limits.processes,
-                counted: true,
-            };
-            let cgroup = self.shared.cgroups.create(&format!("zygote-{number}"), &limits)?;
-            let (log, log_writer) = io::pipe()?;
-            let descriptors: Vec<_> = [log_writer.as_fd()].into_iter().chain(cgroup.entrances()).collect();
-            live.control.get_ref().order(&Order::BootZygote, &descriptors)?;
-            let allowed = match self.timeouts_in_init {
-                0 => Duration::from_millis(self.shared.options.limits.init_ms),
-                // Lambda's second try has the function's timeout.
-                _ => Duration::from_secs(function.timeout_s.into()),
-            };
-            live.zygote_cgroup = Some(cgroup);
-            live.zygote = Zygote::Booting {
-                log: LogPipe::new(pipe::Receiver::from_owned_fd(log.into())?, &self.shared.options.limits),
-                logs,
-                deadline: Instant::now() + allowed,
-                error: None,
-            };
-        }
-        self.live = Some(live);
+        });
         let version = &self.recipe.interpreter.version;
         self.init_said(vec![platform(format!("INIT_START Runtime Version: python:{version}"))]);
+        self.init_said(lines);
         Ok(())
     }
 
@@ -102,6 +96,7 @@ impl Version {
         }
         self.init_said(lines);
         self.timeouts_in_init = 0;
+        self.owes_one_ahead = self.recipe.function.job.is_some();
         if let Some(why) = unclonable {
             self.one_use = Some(why);
             self.end_live();
@@ -127,6 +122,8 @@ impl Version {
             return self.give_up_live();
         };
         let (error_type, body, status) = match error.take() {
+            // It may have ended before it had this job. One that boots for this job alone will tell.
+            None if live.ahead => return self.end_live(),
             Some(body) => (instance::error_type_of(&body), body, UsageStatus::InitError),
             None => {
                 let kind = if killed { "Runtime.OutOfMemory" } else { "Runtime.ExitError" };
@@ -185,15 +182,6 @@ impl Version {
         let init_us = u64::from(timeout_s) * 1_000_000;
         self.init_failed("Sandbox.Timedout", &body.into(), init_us, UsageStatus::Timeout);
     }
-}
-
-/// Registers a launcher's socket with the runtime's poller.
-#[expect(
-    deprecated,
-    reason = "its successor is unsafe for types whose descriptor may change; `Control` owns one for life"
-)]
-fn watched(control: Control) -> io::Result<AsyncFd<Control>> {
-    AsyncFd::new(control)
 }
 
 /// `2026/11/23/[$LATEST]` and 32 hexadecimal digits, as Lambda names the streams of its environments.

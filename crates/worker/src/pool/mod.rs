@@ -1,13 +1,16 @@
 //! The pool: one actor per function version that has been called. It boots the zygote on demand, keeps spares ahead of
 //! demand, hands instances to calls, and lets everything go when it has been idle.
 
+mod ahead;
 mod boot;
 mod handle;
 mod instances;
+mod sandbox;
 
+pub use ahead::Ahead;
 pub use handle::{Lease, Refusal, Taken, VersionHandle};
 
-use crate::{Shared, interpreters::Interpreter, log_pipe::LogPipe};
+use crate::{Shared, interpreters::Interpreter, job::TaskFolder, log_pipe::LogPipe};
 use dayfly_sandbox::{Control, Order, Report, cgroup::Cgroup, protocol::Exit};
 use dayfly_types::{FunctionConfiguration, LogLine, LogSink, LogSource, Timestamp};
 use std::{
@@ -103,6 +106,7 @@ pub fn start(shared: Arc<Shared>, recipe: Recipe) -> VersionHandle {
         waiting: VecDeque::new(),
         one_use: None,
         retired: false,
+        owes_one_ahead: false,
         failures: 0,
         arrivals: 0,
         rate: 0.0,
@@ -125,6 +129,8 @@ struct Version {
     /// Why the zygote is not cloned: each call then boots an instance of its own.
     one_use: Option<String>,
     retired: bool,
+    /// A job's zygote is up, and the next job of its environment has none yet.
+    owes_one_ahead: bool,
     /// Instances that failed to come up, in a row.
     failures: u32,
     /// Calls since the last tick.
@@ -152,6 +158,9 @@ struct Live {
     stream: Arc<str>,
     zygote: Zygote,
     zygote_cgroup: Option<Cgroup>,
+    task: Option<TaskFolder>,
+    /// The zygote was booted before there was a call for it.
+    ahead: bool,
     started: Instant,
     resident_bytes: u64,
     /// Init time, until the call that waited for it has taken it.
@@ -260,6 +269,7 @@ impl Version {
             Command::Retire => {
                 self.retired = true;
                 self.drop_spares();
+                self.see_to_next_job();
             }
             Command::EvictIfIdle => {
                 if !self.in_use() {
@@ -312,6 +322,8 @@ impl Version {
                 }
             }
             Report::Broken { reason } => self.lost(&reason),
+            // Its job is on its way to it.
+            Report::ZygoteWaits => {}
             Report::ZygoteReady { unclonable } => self.zygote_ready(unclonable),
             Report::ZygoteFailed { error: body } => {
                 if let Some(Live { zygote: Zygote::Booting { error, .. }, .. }) = &mut self.live {
@@ -339,7 +351,7 @@ impl Version {
     /// Ends the launcher, and with it every process inside; calls in flight see their instance end.
     fn end_live(&mut self) {
         let Some(live) = self.live.take() else { return };
-        let Live { control, mut process, zygote_cgroup, spares, ordered, running, endpoint, .. } = live;
+        let Live { control, process, zygote_cgroup, task, spares, ordered, running, endpoint, .. } = live;
         drop(control);
         drop(endpoint);
         drop(running);
@@ -348,24 +360,14 @@ impl Version {
             .chain(spares.into_iter().map(|spare| spare.cgroup))
             .chain(ordered.into_values().map(|ordered| ordered.cgroup))
             .collect();
-        let shared = self.shared.clone();
-        shared.endings.clone().spawn(async move {
-            // The launcher ends when its control socket closes; it is killed if it does not.
-            let waited = tokio::task::spawn_blocking(move || {
-                for _ in 0..500 {
-                    if let Ok(Some(_)) = process.try_wait() {
-                        return;
-                    }
-                    std::thread::sleep(Duration::from_millis(4));
-                }
-                let _ = process.kill();
-                let _ = process.wait();
-            });
-            let _ = waited.await;
-            for cgroup in cgroups {
-                shared.bury_now(cgroup).await;
-            }
-        });
+        sandbox::end(&self.shared, process, cgroups, task);
+    }
+
+    /// Has a zygote booted for the next job like this one, now that this one's calls run.
+    fn see_to_next_job(&mut self) {
+        if std::mem::take(&mut self.owes_one_ahead) {
+            self.shared.ahead.want(&self.shared, &self.recipe);
+        }
     }
 
     fn drop_spares(&mut self) {
@@ -443,6 +445,7 @@ impl Version {
     }
 
     fn tick(&mut self) {
+        self.see_to_next_job();
         self.rate = 0.7 * self.rate + 0.3 * f64::from(self.arrivals) / TICK.as_secs_f64();
         self.arrivals = 0;
         let idle = self.last_used.elapsed();
