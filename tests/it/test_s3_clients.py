@@ -1,7 +1,6 @@
-"""S3 with the programs that people have: the AWS CLI, pandas, pyarrow, and s3fs where it is installed."""
+"""S3 with the programs that people have: the AWS CLI, pandas and pyarrow. (s3fs: `conformance/test_s3fs.py`.)"""
 
 import filecmp
-import importlib.util
 import os
 import pathlib
 import subprocess
@@ -104,29 +103,3 @@ def test_pandas_writes_and_reads(filesystem, bucket, table):
         table.to_csv(out, index=False)
     with filesystem.open_input_stream(f"{bucket}/pandas.csv") as source:
         assert pandas.read_csv(source, keep_default_na=False).equals(table)
-
-
-# Its release that pins a botocore as new as boto3's here does not exist yet, so it is not among what is installed.
-@pytest.mark.skipif(importlib.util.find_spec("s3fs") is None, reason="s3fs is not installed")
-def test_s3fs_and_fsspec_write_and_read(server, bucket, table):
-    import fsspec
-
-    keys = {"key": server.keys["access_key_id"], "secret": server.keys["secret_access_key"]}
-    options = {**keys, "client_kwargs": {"endpoint_url": server.endpoint, "region_name": "us-east-1"}}
-    table.to_parquet(f"s3://{bucket}/fs/table.parquet", storage_options=options)
-    assert pandas.read_parquet(f"s3://{bucket}/fs/table.parquet", storage_options=options).equals(table)
-    table.to_csv(f"s3://{bucket}/fs/table.csv", index=False, storage_options=options)
-    assert pandas.read_csv(f"s3://{bucket}/fs/table.csv", keep_default_na=False, storage_options=options).equals(table)
-    files = fsspec.filesystem("s3", **options)
-    large = os.urandom(30 << 20)
-    with files.open(f"{bucket}/fs/large", "wb", block_size=6 << 20) as out:
-        out.write(large)
-    with files.open(f"{bucket}/fs/large", "rb", block_size=1 << 20) as source:
-        source.seek(7 << 20)
-        assert source.read(3 << 20) == large[7 << 20 : 10 << 20]
-    assert sorted(files.ls(f"{bucket}/fs")) == [f"{bucket}/fs/large", f"{bucket}/fs/table.csv", f"{bucket}/fs/table.parquet"]
-    assert files.info(f"{bucket}/fs/large")["size"] == 30 << 20
-    files.copy(f"{bucket}/fs/large", f"{bucket}/fs/again")
-    assert files.cat_file(f"{bucket}/fs/again", start=5, end=9) == large[5:9]
-    files.rm(f"{bucket}/fs", recursive=True)
-    assert not files.exists(f"{bucket}/fs/large")
