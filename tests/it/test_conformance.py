@@ -14,7 +14,7 @@ def test_the_conformance_suite_passes(server):
         cwd=ROOT,
         env={**os.environ, **server.variables()},
         stdin=subprocess.DEVNULL,
-        timeout=600,
+        timeout=1200,
         check=False,
     )
     assert result.returncode == 0

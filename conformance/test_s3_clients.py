@@ -1,37 +1,45 @@
-"""S3 with the programs that people have: the AWS CLI, pandas and pyarrow. (s3fs: `conformance/test_s3fs.py`.)"""
+"""S3 with the programs that people have: the AWS CLI, pandas and pyarrow. (s3fs: `test_s3fs.py`.)"""
 
 import filecmp
 import os
 import pathlib
 import subprocess
 import sys
+import uuid
 
 import pandas
 import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet
 import pytest
+from conftest import make_client
 
 # Version 2 where it is installed, else version 1.
 PROGRAM = next(path for path in [pathlib.Path("/usr/bin/aws"), pathlib.Path(sys.executable).parent / "aws"] if path.exists())
 
 
 @pytest.fixture(scope="module")
-def bucket(server):
-    server.client("s3").create_bucket(Bucket="clients")
-    return "clients"
+def bucket():
+    """A bucket for the tests of this file, removed with all that is in it."""
+    name = f"conformance-{uuid.uuid4().hex[:12]}"
+    make_client("s3").create_bucket(Bucket=name)
+    yield name
+    run_aws("rb", "--force", f"s3://{name}")
 
 
 @pytest.fixture
-def aws(server):
-    def run(*arguments):
-        command = [PROGRAM, "--endpoint-url", server.endpoint, "s3", *arguments]
-        environment = {**os.environ, **server.variables(), "AWS_PAGER": "", "PATH": "/usr/bin:/bin"}
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment, timeout=120)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+def aws():
+    return run_aws
 
-    return run
+
+def run_aws(*arguments):
+    """What `aws s3` prints."""
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    command = [PROGRAM, "--endpoint-url", endpoint, "s3", *arguments]
+    environment = {**os.environ, "AWS_PAGER": "", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +48,10 @@ def table():
 
 
 @pytest.fixture(scope="module")
-def filesystem(server):
-    return pyarrow.fs.S3FileSystem(
-        endpoint_override=server.endpoint.removeprefix("http://"),
-        scheme="http",
-        access_key=server.keys["access_key_id"],
-        secret_key=server.keys["secret_access_key"],
-        region="us-east-1",
-    )
+def filesystem():
+    scheme, _, address = os.environ["AWS_ENDPOINT_URL"].partition("://")
+    # Keys come from the environment.
+    return pyarrow.fs.S3FileSystem(endpoint_override=address, scheme=scheme, region="us-east-1")
 
 
 def test_the_aws_cli_copies_syncs_lists_and_removes(aws, bucket, tmp_path):
@@ -73,9 +77,9 @@ def test_the_aws_cli_copies_syncs_lists_and_removes(aws, bucket, tmp_path):
     aws("cp", f"s3://{bucket}/copy", tmp_path / "copy")
     assert filecmp.cmp(source / "deep/er/large", tmp_path / "copy", shallow=False)
     aws("mv", f"s3://{bucket}/copy", f"s3://{bucket}/tree/moved")
-    aws("mb", "s3://by-the-cli")
-    assert "by-the-cli" in aws("ls")
-    aws("rb", "s3://by-the-cli")
+    aws("mb", f"s3://{bucket}-2")
+    assert f"{bucket}-2" in aws("ls")
+    aws("rb", f"s3://{bucket}-2")
     aws("rm", "--recursive", f"s3://{bucket}/tree")
     assert f"{bucket}/" not in aws("ls", "--recursive", f"s3://{bucket}/")
 
