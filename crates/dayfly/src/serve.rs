@@ -46,6 +46,9 @@ pub enum Error {
     /// The store.
     #[error("the store does not open: {0}")]
     Store(#[from] dayfly_store::Error),
+    /// The queues.
+    #[error("the queues do not open: {0}")]
+    Queues(#[from] dayfly_triggers::queues::Error),
     /// The worker.
     #[error(transparent)]
     Worker(#[from] dayfly_worker::Error),
@@ -109,6 +112,8 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     let environments = dayfly_scheduler::Environments::start(worker.builder().clone());
     let layers = dayfly_scheduler::Layers::new(store.clone(), environments.clone(), clock.clone(), &config.limits);
 
+    let queues = dayfly_triggers::Queues::start(store.clone(), clock.clone()).await?;
+
     info!("starting the gateway");
     let gateway = Gateway::new(dayfly_gateway::Options {
         scheduler: scheduler.clone(),
@@ -117,6 +122,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
         meter: meter.clone(),
         store: store.clone(),
         objects: dayfly_objects::Objects::start(store.clone(), clock.clone()),
+        queues: queues.clone(),
         clock,
         limits: config.limits,
         account: keys.account,
@@ -157,6 +163,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
         () = idle::idle_for(idle_time, &activity, &scheduler) => info!("nobody needs this server: draining"),
     }
     let _ = stop_front.send(true);
+    queues.stop();
     tokio::select! {
         () = async { tokio::join!(scheduler.drain(drain), async { let _ = front.await; }); } => {}
         name = signals.next() => warn!(signal = name, "ending the calls that run"),

@@ -3,7 +3,7 @@
 
 use crate::{
     Gateway,
-    aws::{Error, Protocol, Request, Response, iam, lambda, logs, s3, sts},
+    aws::{Error, Protocol, Request, Response, iam, lambda, logs, s3, sqs, sts},
     body, dayfly,
     sender::Sender,
     server::Peer,
@@ -29,7 +29,7 @@ const OFFLOAD_BYTES: usize = 1 << 20;
 
 /// The largest body that any operation takes.
 pub fn largest_body(limits: &Limits) -> u64 {
-    lambda::upload_bytes(limits).max(limits.sync_payload_bytes as u64).max(SMALL_BODY_BYTES)
+    lambda::upload_bytes(limits).max(limits.sync_payload_bytes as u64).max(sqs::BODY_BYTES_MAX)
 }
 
 /// Answers one request. Never fails: every failure is an answer.
@@ -139,6 +139,7 @@ async fn served(
         Service::Sts => sts::answer(&request),
         Service::Iam => iam::answer(gateway, &request).await,
         Service::Logs => logs::answer(gateway, &request).await,
+        Service::Sqs(_) => sqs::answer(gateway, &request).await,
         Service::Dayfly => dayfly::answer(gateway, &request).await,
         Service::S3 => Err(Error::internal("S3 has its own way")),
         Service::Other { name, .. } => Err(Error::unsupported(&format!("the service {name}"))),
@@ -181,6 +182,7 @@ fn service_on_socket(parts: &Parts) -> &str {
     match (header("x-dayfly-service"), header("x-amz-target")) {
         (Some(service), _) => service,
         (None, Some(target)) if target.starts_with("Dayfly_") => "dayfly",
+        (None, Some(target)) if target.starts_with("AmazonSQS.") => "sqs",
         (None, Some(_)) => "logs",
         _ if path == "/jobs" || path.starts_with("/jobs/") || path == "/environments" => "dayfly",
         _ if path == "/" => "sts",
@@ -217,6 +219,7 @@ enum Service {
     Sts,
     Iam,
     Logs,
+    Sqs(Protocol),
     Dayfly,
     Other { name: String, protocol: Protocol },
 }
@@ -230,6 +233,7 @@ impl Service {
             "sts" => Self::Sts,
             "iam" => Self::Iam,
             "logs" => Self::Logs,
+            "sqs" => Self::Sqs(sqs::protocol(parts)),
             "dayfly" => Self::Dayfly,
             "" if parts.headers.contains_key("x-amz-target") => Self::Logs,
             "" if s3::is_meant(parts) => Self::S3,
@@ -245,7 +249,7 @@ impl Service {
             Self::S3 => Protocol::RestXml,
             Self::Logs | Self::Dayfly => Protocol::Json,
             Self::Sts | Self::Iam => Protocol::Query,
-            Self::Other { protocol, .. } => *protocol,
+            Self::Sqs(protocol) | Self::Other { protocol, .. } => *protocol,
         }
     }
 
@@ -256,6 +260,7 @@ impl Service {
             _ => (
                 match self {
                     Self::Dayfly => dayfly::body_limit(parts, limits).unwrap_or(SMALL_BODY_BYTES),
+                    Self::Sqs(_) => sqs::BODY_BYTES_MAX,
                     _ => SMALL_BODY_BYTES,
                 },
                 Box::new(|_, limit| {

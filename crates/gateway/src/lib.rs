@@ -46,6 +46,8 @@ pub struct Options {
     pub store: dayfly_store::Store,
     /// Buckets and objects of that store.
     pub objects: dayfly_objects::Objects,
+    /// Message queues in that store.
+    pub queues: dayfly_triggers::Queues,
     /// Time for signatures and expiry.
     pub clock: Arc<dyn Clock>,
     /// Sizes of headers, bodies and fields.

@@ -9,6 +9,7 @@ pub mod query;
 pub mod response;
 pub mod routes;
 pub mod s3;
+pub mod sqs;
 pub mod sts;
 pub mod xml;
 

@@ -91,6 +91,7 @@ impl Server {
             environments,
             meter,
             objects: dayfly_objects::Objects::start(store.clone(), clock.clone()),
+            queues: dayfly_triggers::Queues::start(store.clone(), clock.clone()).await.unwrap(),
             store,
             clock,
             limits,

@@ -1,0 +1,8 @@
+//! Events in: queues, and what turns their messages into calls. Called by the gateway, whose front-ends meet here; calls
+//! the scheduler. Knows nothing of HTTP.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod queues;
+
+pub use queues::Queues;
