@@ -121,21 +121,21 @@ def _become(description):
             _run_pth_files(folder)
 
 
-def _run_pth_files(folder):
+def _run_pth_files(sitedir):
     """Lines with imports install the finders of editable packages and namespaces; the others are in `sys.path` already."""
     try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(".pth"))
+        names = sorted(name for name in os.listdir(sitedir) if name.endswith(".pth"))
     except OSError:
         return
     for name in names:
         try:
-            with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+            with open(os.path.join(sitedir, name), encoding="utf-8", errors="replace") as file:
                 lines = [line for line in file if line.startswith(("import ", "import\t"))]
             for line in lines:
-                # As `site` does, which lets such lines refer to the folder.
-                exec(line, {"sitedir": folder, "__name__": "site"})
+                # As `site` does: such lines look for the variable `sitedir` of who executes them.
+                exec(line, {"sitedir": sitedir, "__name__": "site"})
         except Exception as error:
-            sys.stderr.write("%s: %s: %s\n" % (os.path.join(folder, name), type(error).__name__, error))
+            sys.stderr.write("%s: %s: %s\n" % (os.path.join(sitedir, name), type(error).__name__, error))
 
 
 def read(file):

@@ -55,6 +55,9 @@ const FOLDERS: [&str; 13] = [
 
 const FILES: [&str; 3] = ["/etc/ld.so.cache", "/etc/ssl/openssl.cnf", "/etc/ssl/cert.pem"];
 
+/// What conda's packages have beside `lib`, where they look for it: programs, data, settings, certificates.
+const CONDA_FOLDERS: [&str; 5] = ["bin", "etc", "libexec", "share", "ssl"];
+
 /// Folder of the interpreter's names in a sandbox.
 const LANGUAGE_FOLDER: &str = "/var/lang/bin";
 
@@ -80,6 +83,11 @@ pub(super) fn mounts(executable: &Path, probe: &Probe) -> Vec<Mount> {
     let folder = probe.prefix.join("lib");
     if is_private(&probe.prefix) && probe.library_folders.iter().all(|library| library.starts_with(&folder)) {
         add(&mut mounts, &folder);
+        if probe.prefix.join("conda-meta").is_dir() {
+            for name in CONDA_FOLDERS {
+                add(&mut mounts, &probe.prefix.join(name));
+            }
+        }
     } else {
         for folder in &probe.library_folders {
             add(&mut mounts, folder);

@@ -4,11 +4,12 @@ use super::{
     Live, Refusal, Version, Zygote, platform,
     sandbox::{Purpose, Sandbox},
 };
-use crate::{instance, report};
+use crate::{instance, interpreters::Mount, report};
 use dayfly_sandbox::{cgroup::Cgroup, protocol::Exit};
 use dayfly_types::{LogLine, LogSink, Timestamp, UsageStatus};
 use std::{
     collections::{HashMap, VecDeque},
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -165,6 +166,26 @@ impl Version {
         for (place, waiting) in self.waiting.drain(..).enumerate() {
             let _ = waiting.reply.send(Err(refusal(place == 0)));
         }
+    }
+
+    /// What the sandbox is to show and is not there any more: of a caller's own environment, anything may go.
+    pub(super) fn gone(&self) -> Option<PathBuf> {
+        let mut mounts = self.recipe.interpreter.mounts.iter().filter(|mount| !matches!(mount, Mount::Link { .. }));
+        mounts.find(|mount| !mount.path().exists()).map(|mount| mount.path().to_owned())
+    }
+
+    pub(super) fn refuse_for_gone(&mut self, path: &Path) {
+        let text = format!("{} of the job's environment is not there any more", path.display());
+        let body: bytes::Bytes = report::error("InvalidEnvironment", &text).into();
+        let stream: Arc<str> = log_stream_name().into();
+        self.refuse_all(|pays| Refusal::Init {
+            error_type: "InvalidEnvironment".to_owned(),
+            body: body.clone(),
+            init_us: 0,
+            status: UsageStatus::InitError,
+            pays,
+            stream: stream.clone(),
+        });
     }
 
     pub(super) fn init_timed_out(&mut self) {

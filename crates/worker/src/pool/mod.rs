@@ -344,7 +344,10 @@ impl Version {
         self.failures += 1;
         if self.failures >= FAILURES_MAX {
             self.failures = 0;
-            self.refuse_all(|_| Refusal::Internal(reason.to_owned()));
+            match self.gone() {
+                Some(path) => self.refuse_for_gone(&path),
+                None => self.refuse_all(|_| Refusal::Internal(reason.to_owned())),
+            }
         }
     }
 
