@@ -1,4 +1,4 @@
-//! Compiles `runtimes/python/zygote.rs`, which runs inside sandboxes, to a shared object that the worker carries.
+//! Compiles `runtimes/python/zygote.rs`, which runs inside sandboxes, to a module of the interpreter that the worker carries.
 
 use std::{env, path::PathBuf, process::Command};
 
@@ -10,7 +10,15 @@ fn main() {
     let object = PathBuf::from(variable("OUT_DIR")).join("zygote.so");
     let mut rustc = Command::new(variable("RUSTC"));
     rustc.args(["--edition=2024", "--crate-type=cdylib", "--crate-name=zygote", SOURCE, "-o"]).arg(&object);
-    rustc.args(["--target", &variable("TARGET"), "-Copt-level=s", "-Cpanic=abort", "-Cdebuginfo=0", "-Cstrip=symbols"]);
+    rustc.args([
+        "--target",
+        &variable("TARGET"),
+        "-Copt-level=s",
+        "-Clto=fat",
+        "-Cpanic=abort",
+        "-Cdebuginfo=0",
+        "-Cstrip=symbols",
+    ]);
     // No start files, no libraries, and one read-only piece: a clone maps as little as possible.
     for argument in ["-nostdlib", "-Wl,-z,norelro", "-Wl,-z,noseparate-code", "-Wl,--hash-style=gnu"] {
         rustc.arg(format!("-Clink-arg={argument}"));

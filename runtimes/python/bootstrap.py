@@ -2,8 +2,9 @@
 
 Started by the launcher as a zygote (descriptor 3 is its control socket) or as an instance that serves one call without
 being a clone (descriptor 4 is its call socket). A zygote runs init once and then only clones itself; a clone, or an
-instance, reads one event from its call socket, runs the handler, answers, and ends. The zygote of a job imports what the
-job's environment is to have, waits for its job, which may not be known yet, and then loads the job's function.
+instance, reads one event from its call socket, runs the handler, answers, and ends. What every clone does is machine code
+(`zygote.rs`), which has here what it uses, made once, and what it does seldom. The zygote of a job imports what the job's
+environment is to have, waits for its job, which may not be known yet, and then loads the job's function.
 
 Nothing here is trusted by the processes outside: the function's own code runs in the same interpreter. Python 3.9 to
 3.14, standard library only.
@@ -11,9 +12,10 @@ Nothing here is trusted by the processes outside: the function's own code runs i
 Wire, all integers little-endian. Control, one datagram each: from the launcher `clone` with two descriptors (call
 socket, log pipe), and once, to a job's zygote, `J` and environment variables (a JSON object); to it `W` (a job's zygote has
 done its imports and waits), `R[reason]` (init done; the reason says why it cannot be cloned), `F<error JSON>`, `C` and i32
-pid, `E` and i32 error number. Call socket: in comes u32 length of the header, u32 length of the event, the header (JSON),
-the event; out go frames of u8 kind, u32 length, body: `I` init done, `L` log text, then one of `R` result or `E` error
-JSON. A job's calls take and give any bytes, and may answer `P`, bytes that stand for an exception (`job.py`).
+pid, `E` and i32 error number. Call socket: in come u32 lengths of the event, the request id, the ARN, the client context, the
+tenant id and the trace id (0: there is none), i64 deadline in milliseconds since 1970, these texts, the event; out go frames
+of u8 kind, u32 length, body: `I` init done, `L` log text, then one of `R` result or `E` error JSON. A job's calls take and
+give any bytes, and may answer `P`, bytes that stand for an exception (`job.py`).
 """
 
 import sys
@@ -57,14 +59,12 @@ def _record_fork_hooks():
 
 _record_fork_hooks()
 
-import _socket  # noqa: E402  (the C module: `socket` itself would cost every zygote a megabyte)
 import gc  # noqa: E402
 import importlib  # noqa: E402
 import json  # noqa: E402
 import logging  # noqa: E402
 import signal  # noqa: E402
 import stat  # noqa: E402
-import struct  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
 
@@ -74,8 +74,9 @@ CALL_FD = 4
 JOB_BYTES_MAX = 128 << 10
 # Last argument of a zygote that has started over.
 AGAIN = b"again"
-_LENGTHS = struct.Struct("<II")
-_FRAME = struct.Struct("<BI")
+# What the environment says to the C library and to the dynamic linker is for this process alone.
+_LOADER_SETTINGS = ("GLIBC_TUNABLES", "LD_BIND_NOW")
+_is_job = sys.argv[1:2] == ["job"]
 # Must be the set that the seccomp filter lets pass: parent, user, pid, mount, ipc and uts namespaces, the thread id
 # written and cleared as fork does, SIGCHLD.
 CLONE_FLAGS = 0x8000 | 0x10000000 | 0x20000000 | 0x20000 | 0x8000000 | 0x4000000 | 0x1000000 | 0x200000 | 17
@@ -121,34 +122,24 @@ def _client_context(text):
     return context
 
 
-# Looked up once, in the zygote: every lookup in a clone costs it page faults.
-_same_for_all_calls = {
-    "log_group_name": os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME"),
-    "log_stream_name": os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME"),
-    "function_name": os.environ.get("AWS_LAMBDA_FUNCTION_NAME"),
-    "function_version": os.environ.get("AWS_LAMBDA_FUNCTION_VERSION"),
-    "memory_limit_in_mb": os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
-}
-
-
-_identity = CognitoIdentity()
-
-
 class LambdaContext(object):
     """The second argument of a handler.
 
     Times are milliseconds of the wall clock; `memory_limit_in_mb` is a string, as Lambda's is.
     """
 
-    def __init__(self, header):
-        self.__dict__.update(_same_for_all_calls)
-        self.aws_request_id = header["request_id"]
-        self.invoked_function_arn = header["arn"]
-        self.tenant_id = header.get("tenant_id")
-        text = header.get("client_context")
-        self.client_context = _client_context(text) if text else None
-        self.identity = _identity
-        self._deadline_ms = header["deadline_ms"]
+    def __init__(self):
+        self.log_group_name = os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME")
+        self.log_stream_name = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME")
+        self.function_name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
+        self.function_version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION")
+        self.memory_limit_in_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        self.aws_request_id = None
+        self.invoked_function_arn = None
+        self.tenant_id = None
+        self.client_context = None
+        self.identity = CognitoIdentity()
+        self._deadline_ms = 0
 
     def get_remaining_time_in_millis(self):
         """Milliseconds until the call times out; never negative."""
@@ -170,44 +161,31 @@ def _default(value):
     raise TypeError("Object of type %s is not JSON serializable" % value.__class__.__name__)
 
 
+# The context of the one call that a process serves.
+_context = LambdaContext()
+
+
 def _make_codec():
-    """JSON in and out, with the parts that `json` makes anew for each value made once, before the zygote is cloned."""
+    """JSON in and out: what `json` makes anew for each value, made once; and the slow way out for what is refused there."""
     from json import decoder, encoder
 
     # From Python 3.12 on Lambda's runtime leaves characters as they are.
     ascii_only = sys.version_info < (3, 12)
-    fallback = json.JSONEncoder(default=_default, ensure_ascii=ascii_only).encode
-    scan = decoder.scanner.c_make_scanner
+    slow = json.JSONEncoder(default=_default, ensure_ascii=ascii_only).encode
+    scan = decoder.scanner.make_scanner(json.JSONDecoder())
     make = encoder.c_make_encoder
-    if scan is None or make is None:
-        return json.loads, fallback
-    scan_once = scan(json.JSONDecoder())
+    if make is None:
+        return scan, lambda value, _level: (slow(value),), slow
     escape = encoder.encode_basestring_ascii if ascii_only else encoder.encode_basestring
-    chunks = make({}, _default, escape, None, ": ", ", ", False, False, True)
-
-    def decode(data):
-        text = data.decode("utf-8") if isinstance(data, bytes) else data
-        try:
-            value, end = scan_once(text, 0)
-        except StopIteration:
-            return json.loads(text)
-        # Space around the value, or something wrong: `json` itself says what.
-        return value if end == len(text) else json.loads(text)
-
-    def encode(value):
-        return "".join(chunks(value, 0))
-
-    return decode, encode
+    return scan, make({}, _default, escape, None, ": ", ", ", False, False, True), slow
 
 
-_decode, _encode = _make_codec()
+_decode, _encode, _encode_slowly = _make_codec()
 
 
 class _RequestIdFilter(logging.Filter):
-    request_id = None
-
     def filter(self, record):
-        record.aws_request_id = _RequestIdFilter.request_id
+        record.aws_request_id = _context.aws_request_id
         return True
 
 
@@ -276,26 +254,13 @@ def _load_handler():
 
 
 def _load_environment():
-    """What a job's function finds, without the function. From here on calls are a job's. Gives the job's runtime."""
-    global _run, _unclonable
+    """What a job's function finds, without the function. Gives the job's runtime."""
     from importlib import machinery, util
 
     # Under a name that is nobody's: the job's own modules may be called anything.
     loader = machinery.SourceFileLoader("_dayfly_job", "/var/runtime/job.py")
     job = util.module_from_spec(util.spec_from_loader(loader.name, loader))
     loader.exec_module(job)
-
-    _unclonable = job.unclonable
-
-    def run(function, header, event):
-        try:
-            return job.call(function, event) + (None,)
-        except SystemExit:
-            raise
-        except BaseException as error:
-            return _raised(error, header)
-
-    _run = run
     with open("/var/task/job.json", "rb") as file:
         description = json.load(file)
     try:
@@ -331,29 +296,10 @@ def _error_log(body):
 # One call -------------------------------------------------------------------------------------------------------------
 
 
-def _receive(call, count):
-    data = os.read(call, count)
-    if len(data) < count:
-        parts = [data]
-        missing = count - len(data)
-        while missing:
-            data = os.read(call, min(missing, 1 << 20))
-            if not data:
-                # The server does not want this instance: nobody waits for an answer.
-                os._exit(0)
-            parts.append(data)
-            missing -= len(data)
-        data = b"".join(parts)
-    return data
-
-
 def _send(call, kind, body):
-    data = _FRAME.pack(kind, len(body)) + body
-    sent = os.write(call, data)
-    if sent < len(data):
-        rest = memoryview(data)[sent:]
-        while rest:
-            rest = rest[os.write(call, rest) :]
+    rest = memoryview(kind + len(body).to_bytes(4, "little") + body)
+    while rest:
+        rest = rest[os.write(call, rest) :]
 
 
 def _flush():
@@ -364,79 +310,68 @@ def _flush():
             pass
 
 
-def _unclonable():
-    """Why this process cannot be cloned, as far as it knows; else nothing."""
-    return ""
-
-
-def _run(handler, header, event):
-    """Runs the handler; returns the frame's kind and body, and log text for an error."""
+def _decode_anew(call, event):
+    """An event that is not simply JSON: there is space around it, or something wrong."""
     try:
-        try:
-            value = _decode(event) if event else {}
-        except Exception as error:
-            return ord("E"), _failure("Runtime.UnmarshalError", "Unable to unmarshal input: %s" % error, []), None
-        result = handler(value, LambdaContext(header))
-        try:
-            return ord("R"), _encode(result).encode("utf-8", "surrogatepass"), None
-        except Exception as error:
-            message = "Unable to marshal response: %s" % error
-            return _failed("Runtime.MarshalError", message, [], header)
-    except SystemExit:
-        raise
-    except BaseException as error:
-        return _raised(error, header)
+        return json.loads(event.decode("utf-8"))
+    except Exception as error:
+        _end(call, b"E", _failure("Runtime.UnmarshalError", "Unable to unmarshal input: %s" % error, []))
 
 
-def _raised(error, header):
+def _encode_anew(call, result):
+    """A result that is not simply encoded. A job's is no bytes."""
+    if _is_job:
+        return _raised(call, TypeError("a job's function returns bytes, not %s" % type(result).__name__))
+    try:
+        return _encode_slowly(result).encode("utf-8", "surrogatepass")
+    except Exception as error:
+        _fail(call, "Runtime.MarshalError", "Unable to marshal response: %s" % error, [])
+
+
+def _raised(call, error):
+    """Ends a call whose function raised."""
+    if isinstance(error, SystemExit):
+        _flush()
+        code = error.code
+        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+    payload = getattr(error, "dayfly_payload", None) if _is_job and isinstance(error, Exception) else None
+    if isinstance(payload, bytes):
+        _end(call, b"P", payload)
     try:
         message = str(error)
     except Exception:
         message = "<exception str() failed>"
-    return _failed(type(error).__name__, message, _frames(error), header)
+    _fail(call, type(error).__name__, message, _frames(error))
 
 
-def _failure(error_type, message, stack, header=None):
-    body = {"errorMessage": message, "errorType": error_type}
-    if header is not None:
-        body["requestId"] = header["request_id"]
-    body["stackTrace"] = stack
+def _failure(error_type, message, stack, **more):
+    body = {"errorMessage": message, "errorType": error_type, **more, "stackTrace": stack}
     return json.dumps(body).encode()
 
 
-def _failed(error_type, message, stack, header):
+def _fail(call, error_type, message, stack):
     log = _error_log({"errorType": error_type, "errorMessage": message, "stackTrace": stack})
-    return ord("E"), _failure(error_type, message, stack, header), log
+    body = _failure(error_type, message, stack, requestId=_context.aws_request_id)
+    _end(call, b"E", body, log.encode("utf-8", "backslashreplace"))
 
 
-def _serve(handler, call):
-    """Reads one event from the call socket, runs the handler, answers, and ends the process."""
-    header_bytes, event_bytes = _LENGTHS.unpack(_receive(call, 8))
-    header = _decode(_receive(call, header_bytes))
-    event = _receive(call, event_bytes) if event_bytes else b""
-    _RequestIdFilter.request_id = header["request_id"]
-    if header.get("trace_id"):
-        os.environ["_X_AMZN_TRACE_ID"] = header["trace_id"]
-    try:
-        kind, body, log = _run(handler, header, event)
-    except SystemExit as error:
-        _flush()
-        code = error.code
-        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+def _end(call, kind, body, log=None):
+    """Answers with something else than a result, and ends the process."""
     _flush()
     if log is not None:
-        _send(call, ord("L"), log.encode("utf-8", "backslashreplace"))
+        _send(call, b"L", log)
     _send(call, kind, body)
     os._exit(0)
 
 
 def _reseed():
     """Whatever would repeat in every clone. `random` reseeds by its fork hook, OpenSSL when the process id changes."""
-    modules = sys.modules
-    if "numpy.random" in modules:
-        modules["numpy.random"].seed()
-    if "torch" in modules:
-        modules["torch"].seed()
+    for name in _to_reseed():
+        sys.modules[name].seed()
+
+
+def _to_reseed():
+    return [name for name in ("numpy.random", "torch") if name in sys.modules]
 
 
 def _kill_means_end():
@@ -457,11 +392,6 @@ def _kill_means_end():
 
 
 HUGE = 2 << 20
-MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25
-PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
-MAP_PRIVATE_ANONYMOUS = 0x22
-MREMAP_MAYMOVE_FIXED = 3
-PR_GET_TID_ADDRESS = 40
 
 
 def _mappings():
@@ -477,68 +407,51 @@ def _whole_huge_pages(start, end):
     return -(-start // HUGE) * HUGE, end // HUGE * HUGE
 
 
-# The zygote -----------------------------------------------------------------------------------------------------------
+# Machine code ---------------------------------------------------------------------------------------------------------
 
 
-class _Cloner(object):
-    """Clones the process by the bare system call, in machine code (`zygote.rs`), which writes to no Python object.
+def _no_handler(event, context=None):
+    return event
 
-    The interpreter's own preparations for a fork are left out: they are there for other threads, of which a zygote has
-    none, and for the hooks of libraries, which a clone runs itself, but for those that only make locks anew. They would
-    touch a hundred and fifty pages in every clone, each copied. The thread keeps its identity, and its kernel id is
-    put where libc looks for it by the clone call itself.
-    """
+
+class _Machine(object):
+    """The machine code of `zygote.rs`, and what it uses of Python's."""
 
     def __init__(self):
-        import ctypes
+        from importlib import machinery, util
 
-        libc = ctypes.PyDLL(None)
-        address, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
-        for name, result, arguments in [
-            ("prctl", number, [number] + [ctypes.c_ulong] * 4),
-            ("madvise", number, [address, size, number]),
-            ("mmap", address, [address, size, number, number, number, ctypes.c_long]),
-            ("mprotect", number, [address, size, number]),
-            ("mremap", address, [address, size, size, number, address]),
-            ("munmap", number, [address, size]),
-        ]:
-            function = getattr(libc, name)
-            function.restype, function.argtypes = result, arguments
-            setattr(self, name, function)
-        # libc keeps its thread id at the address that it gave the kernel at start; a clone's must be its own.
-        thread_id = ctypes.c_ulong(0)
-        if self.prctl(PR_GET_TID_ADDRESS, ctypes.addressof(thread_id), 0, 0, 0) != 0 or not thread_id.value:
-            raise OSError("the kernel does not tell the thread id's address (CONFIG_CHECKPOINT_RESTORE)")
+        loader = machinery.ExtensionFileLoader("_dayfly_zygote", "/var/runtime/zygote.so")
+        self.code = util.module_from_spec(util.spec_from_loader(loader.name, loader))
+
+    def state(self, function, first):
+        """What a call needs, in the order of `zygote.rs`. `first` is what a clone does before its call, or None."""
         with open("/var/runtime/call.bpf", "rb") as file:
-            code = file.read()
-        self.filter_code = ctypes.create_string_buffer(code, len(code))
-        self.filter = ctypes.create_string_buffer(
-            struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(self.filter_code)), 16
+            call_filter = file.read()
+        codec = (None, None) if _is_job else (_decode, _encode)
+        fields = ("aws_request_id", "invoked_function_arn", "client_context", "tenant_id", "_deadline_ms")
+        return (
+            (call_filter, first, function, _no_handler)
+            + codec
+            + (_context, vars(_context))
+            + fields
+            + (os.environ, "_X_AMZN_TRACE_ID")
+            + (vars(sys), "stdout", "stderr", "flush", "")
+            + (_client_context, _decode_anew, _encode_anew, _raised)
         )
-        loop = ctypes.PyDLL("/var/runtime/zygote.so").dayfly_zygote
-        loop.restype, loop.argtypes = ctypes.c_long, [ctypes.c_ulong] * 3
-        self.loop = loop
-        # A call of the same shape, so that what the linker binds late is bound here and not in each clone.
-        rehearsal = libc.getppid
-        rehearsal.restype, rehearsal.argtypes = loop.restype, loop.argtypes
-        rehearsal(0, 0, 0)
-        self.arguments = (CLONE_FLAGS, ctypes.addressof(self.filter), thread_id.value)
 
-    def serve(self):
-        """Clones the process on order. Returns the call socket in a clone, -1 when no more are wanted."""
-        return self.loop(*self.arguments)
-
-    def make_huge(self, start, size):
-        """Asks for huge pages; tells whether all are."""
-        self.madvise(start, size, MADV_HUGEPAGE)
-        return self.madvise(start, size, MADV_COLLAPSE) == 0
+    def settle(self):
+        """Makes what is there cheap to clone."""
+        self.code.rehearse(self.state(_no_handler, None))
+        gc.collect()
+        gc.freeze()
+        self.collapse()
 
     def collapse(self):
         """Backs the heap with huge pages, so that a clone copies few page table entries."""
         for start, end, access, path in list(_mappings()):
             start, end = _whole_huge_pages(start, end)
             if access == "rw-p" and path in ("", "[heap]") and end > start:
-                self.make_huge(start, end - start)
+                self.code.make_huge(start, end - start)
 
     def gather_code(self):
         """Moves the interpreter's code from the page cache to huge pages of the zygote's own.
@@ -546,9 +459,7 @@ class _Cloner(object):
         A clone starts without the page table entries of files: it would take a fault for each piece of code that it
         runs, fifty in a call. It inherits those of huge pages, one for 2 MiB.
         """
-        import ctypes
-
-        inside = ctypes.cast(ctypes.pythonapi.Py_IncRef, ctypes.c_void_p).value
+        inside = self.code.code()
         # What is mapped of the interpreter's file without a gap, and not to be written to.
         first = last = file = None
         for start, end, access, path in _mappings():
@@ -561,37 +472,11 @@ class _Cloner(object):
         if first is None or not first <= inside < last:
             return
         start, end = _whole_huge_pages(first, last)
-        size = end - start
-        if not 0 < size <= 16 << 20:
-            return
-        place = self.mmap(None, size + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0)
-        if place in (None, ctypes.c_void_p(-1).value):
-            return
-        copy, _ = _whole_huge_pages(place, place + size + HUGE)
-        self.madvise(copy, size, MADV_HUGEPAGE)
-        ctypes.memmove(copy, start, size)
-        if self.make_huge(copy, size) and self.mprotect(copy, size, PROT_READ | PROT_EXEC) == 0:
-            self.mremap(copy, size, size, MREMAP_MAYMOVE_FIXED, start)
-        else:
-            self.munmap(copy, size)
-        self.munmap(place, copy - place)
-        self.munmap(copy + size, place + HUGE - copy)
+        if 0 < end - start <= 16 << 20:
+            self.code.gather(start, end - start)
 
 
-def _no_handler(event, context=None):
-    return event
-
-
-_REHEARSAL = json.dumps({"request_id": "", "arn": "", "deadline_ms": 0}).encode()
-
-
-def _rehearse():
-    """Does what every call does, so that a spare takes its page faults before its call comes."""
-    header = _decode(_REHEARSAL)
-    _RequestIdFilter.request_id = header["request_id"]
-    _kind, body, _log = _run(_no_handler, header, b'{"a": 1}')
-    _LENGTHS.unpack(_FRAME.pack(82, len(body)) + b"   ")
-    _flush()
+# The zygote -----------------------------------------------------------------------------------------------------------
 
 
 def _files():
@@ -615,18 +500,27 @@ def _open_anew(files):
         os.close(own)
 
 
-def _become_instance(cloner, handler, call, files):
-    """In the clone: fresh randomness, its own places in files; then the one call."""
-    _open_anew(files)
-    if "threading" in sys.modules:
-        sys.modules["threading"].main_thread()._set_native_id()
-    for hook in cloner.hooks:
-        hook()
-    _reseed()
-    if cloner.collects:
-        gc.enable()
-    _rehearse()
-    _serve(handler, call)
+def _first_of_clones(begin):
+    """What a clone does first: its own places in files, fresh randomness, hooks of libraries. None, if there is nothing.
+
+    The interpreter's own preparations for a fork are left out, with hooks that only make locks anew: they are there for
+    other threads, of which a zygote has none.
+    """
+    only_locks = ("threading", "logging")
+    hooks = [hook for hook in _fork_hooks if getattr(hook, "__module__", None) not in only_locks]
+    files = _files()
+    if not files and not hooks and not begin and not _to_reseed():
+        return None
+
+    def first():
+        _open_anew(files)
+        for hook in hooks:
+            hook()
+        _reseed()
+        if begin:
+            begin()
+
+    return first
 
 
 class _Start(object):
@@ -639,91 +533,74 @@ class _Start(object):
             self.command = file.read().split(b"\0")[:-1]
 
 
-def _settle(cloner):
-    """Makes what is there cheap to clone."""
-    _rehearse()
-    gc.collect()
-    gc.freeze()
-    cloner.collapse()
-
-
-def _zygote(load, start):
-    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL_FD)
-    is_job = load is _load_job
+def _zygote(start):
     try:
-        if is_job:
-            job = _load_environment()
-        else:
-            handler = load()
-        unclonable = None
-        try:
-            cloner = _Cloner()
-        except Exception as error:
-            unclonable = "this interpreter cannot clone itself: %s" % error
-        else:
-            _kill_means_end()
-            _settle(cloner)
-            cloner.gather_code()
-        if is_job:
-            _await_job(control, job, start)
-            handler = load(job)
-            if unclonable is None:
-                _settle(cloner)
+        job = _load_environment() if _is_job else None
+        function = None if _is_job else _load_handler()
+        machine = _Machine()
+        _kill_means_end()
+        machine.settle()
+        machine.gather_code()
+        if job:
+            _await_job(machine, job, start)
+            function = _load_job(job)
+            machine.settle()
     except _InitFailed as failed:
         _flush()
         os.write(2, _error_log(failed.body).encode("utf-8", "backslashreplace") + b"\n")
-        control.send(b"F" + json.dumps(failed.body).encode())
+        os.write(CONTROL_FD, b"F" + json.dumps(failed.body).encode())
         os._exit(1)
-    if unclonable is not None:
-        control.send(b"R" + unclonable.encode())
-        control.recv(1)
-        return
-    files = _files()
+    if "threading" in sys.modules:
+        # The main thread of a clone is the first of its pid namespace.
+        sys.modules["threading"].main_thread()._native_id = 1
+    state = machine.state(function, _first_of_clones(job and job.first()))
+    thread_id = machine.code.thread_id()
+    unclonable = job.unclonable() if job else ""
+    if not thread_id:
+        unclonable = "the kernel does not tell the thread id's address (CONFIG_CHECKPOINT_RESTORE)"
     _flush()
-    only_locks = ("threading", "logging")
-    cloner.hooks = [hook for hook in _fork_hooks if getattr(hook, "__module__", None) not in only_locks]
-    cloner.collects = gc.isenabled()
-    gc.disable()
-    control.send(b"R" + _unclonable().encode())
-    call = cloner.serve()
-    if call >= 0:
-        _become_instance(cloner, handler, call, files)
+    os.write(CONTROL_FD, b"R" + unclonable.encode())
+    machine.code.zygote(state, CLONE_FLAGS, thread_id)
 
 
-def _await_job(control, job, start):
+def _await_job(machine, job, start):
     """Waits until this is a job's zygote. One whose modules have been changed meanwhile starts over."""
     _flush()
-    control.send(b"W")
-    try:
-        control.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
-    except BlockingIOError:
+    os.write(CONTROL_FD, b"W")
+    if not machine.code.has_order(False):
         files = job.files()
         # It stays where it is: who starts over finds it again.
-        if not control.recv(1, _socket.MSG_PEEK):
+        if not machine.code.has_order(True):
             os._exit(0)
         changed = files != job.files() or max(files.values())[0] >= start.at_ns
         if changed and start.command[-1] != AGAIN:
             os.execve(start.command[0], start.command + [AGAIN], start.environment)
-    os.environ.update(json.loads(control.recv(JOB_BYTES_MAX)[1:]))
+    os.environ.update(json.loads(os.read(CONTROL_FD, JOB_BYTES_MAX)[1:]))
 
 
-def _serve_once(load):
+def _serve_once():
     """Serves one call in a process that is not a clone."""
     try:
-        handler = load(_load_environment()) if load is _load_job else load()
+        job = _load_environment() if _is_job else None
+        function = _load_job(job) if _is_job else _load_handler()
     except _InitFailed as failed:
         _flush()
-        _send(CALL_FD, ord("L"), _error_log(failed.body).encode("utf-8", "backslashreplace"))
-        _send(CALL_FD, ord("F"), json.dumps(failed.body).encode())
+        _send(CALL_FD, b"L", _error_log(failed.body).encode("utf-8", "backslashreplace"))
+        _send(CALL_FD, b"F", json.dumps(failed.body).encode())
         os._exit(1)
     os.close(CONTROL_FD)
     _kill_means_end()
     if "random" in sys.modules:
         sys.modules["random"].seed()
     _reseed()
+    first = job and job.first()
+    if first:
+        first()
+    machine = _Machine()
     _flush()
-    _send(CALL_FD, ord("I"), b"")
-    _serve(handler, CALL_FD)
+    _send(CALL_FD, b"I", b"")
+    # It is told to let other threads run while it waits, by something to do first.
+    machine.code.serve(machine.state(function, _reseed), CALL_FD)
 
 
 def main():
@@ -734,17 +611,17 @@ def main():
     except OSError:
         one_use = False
     start = _Start()
-    os.environ.pop("GLIBC_TUNABLES", None)
-    load = _load_job if sys.argv[1:2] == ["job"] else _load_handler
+    for name in _LOADER_SETTINGS:
+        os.environ.pop(name, None)
     sys.argv = sys.argv[:1]
     # A write per line, not one per piece of it; what is left without a line feed is written at the end of the call.
     sys.stdout.reconfigure(line_buffering=True)
     sys.stderr.reconfigure(line_buffering=True)
     _setup_logging()
     if one_use:
-        _serve_once(load)
+        _serve_once()
     else:
-        _zygote(load, start)
+        _zygote(start)
 
 
 if __name__ == "__main__":

@@ -159,23 +159,11 @@ def read(file):
     return pickle.loads(view[start : start + length], buffers=buffers)
 
 
-def call(function, event):
-    """Calls the function. Gives a frame's kind and body: `R` and its bytes, or `P` and those of what it raised.
+def first():
+    """What an instance has to do before its call, or None."""
+    return _begin if _start_threads else None
 
-    Raises whatever else the function raises.
-    """
-    if _start_threads and os.getpid() == 1:
-        # In an instance, ahead of its call: the first one is a rehearsal.
-        for start, threads in _start_threads:
-            start(threads)
-        _start_threads.clear()
-    try:
-        result = function(event)
-    except Exception as error:
-        payload = getattr(error, "dayfly_payload", None)
-        if not isinstance(payload, bytes):
-            raise
-        return ord("P"), payload
-    if not isinstance(result, bytes):
-        raise TypeError("a job's function returns bytes, not %s" % type(result).__name__)
-    return ord("R"), result
+
+def _begin():
+    for start, threads in _start_threads:
+        start(threads)

@@ -55,7 +55,7 @@ def call(arguments):
     if arguments == b"raise": raise Raised()
     if arguments == b"sleep": time.sleep(100)
     if arguments == b"exit": os._exit(3)
-    if arguments == b"eat": return bytes(300 << 20)
+    if arguments == b"eat": return b"x" * (300 << 20)
     if arguments == b"large": return bytes(7 << 20)
     return arguments
 """

@@ -9,7 +9,6 @@ use crate::{
 use bytes::Bytes;
 use dayfly_sandbox::{cgroup::Cgroup, protocol::Exit};
 use dayfly_types::{FunctionError, LogLine, LogSource, Outcome, Timestamp, Usage, UsageStatus};
-use serde::Serialize;
 use std::{collections::VecDeque, io, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -26,6 +25,8 @@ const KILL_DEADLINE: Duration = Duration::from_secs(10);
 const LOG_GRACE: Duration = Duration::from_millis(200);
 /// Longest error body and error log.
 const ERROR_BYTES_MAX: usize = 1 << 20;
+/// Longest event that goes out with its head in one write.
+const COPIED_MAX: usize = 64 << 10;
 /// Bytes of `X-Amz-Log-Result`.
 const LOG_TAIL_BYTES: usize = 4096;
 
@@ -75,17 +76,24 @@ pub async fn answer(socket: &mut UnixStream, result_bytes_max: usize) -> io::Res
     }
 }
 
-#[derive(Serialize)]
-struct Header<'a> {
-    request_id: String,
-    arn: String,
-    deadline_ms: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_context: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tenant_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<&'a str>,
+/// What an instance is told of its call, as `bootstrap.py` documents it: lengths, deadline, texts.
+fn head(call: &Call, deadline_ms: i64) -> Vec<u8> {
+    let invocation = &call.invocation;
+    let (request_id, arn) = (invocation.request_id.to_string(), invocation.function.to_string());
+    let [client_context, tenant_id, trace_id] =
+        [&invocation.client_context, &invocation.tenant_id, &invocation.trace_header].map(|text| text.as_deref());
+    let texts = [Some(request_id.as_str()), Some(arn.as_str()), client_context, tenant_id, trace_id]
+        .map(Option::unwrap_or_default);
+    let mut head = Vec::with_capacity(512 + invocation.payload.len().min(COPIED_MAX));
+    head.extend_from_slice(&(invocation.payload.len() as u32).to_le_bytes());
+    for text in texts {
+        head.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    }
+    head.extend_from_slice(&deadline_ms.to_le_bytes());
+    for text in texts {
+        head.extend_from_slice(text.as_bytes());
+    }
+    head
 }
 
 /// How the wait for an answer ended.
@@ -156,17 +164,10 @@ pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
     let started_at = Timestamp::now();
     let started = Instant::now();
     let limit = Duration::from_secs(function.timeout_s.into());
-    let header = Header {
-        request_id: invocation.request_id.to_string(),
-        arn: invocation.function.to_string(),
-        deadline_ms: started_at.as_millisecond() + limit.as_millis() as i64,
-        client_context: invocation.client_context.as_deref(),
-        tenant_id: invocation.tenant_id.as_deref(),
-        trace_id: invocation.trace_header.as_deref(),
-    };
+    let head = head(&call, started_at.as_millisecond() + limit.as_millis() as i64);
     let result_bytes_max = version.limits().sync_payload_bytes + 100;
     let ending = {
-        let exchange = exchange(&mut socket, &header, &invocation.payload, result_bytes_max);
+        let exchange = exchange(&mut socket, head, &invocation.payload, result_bytes_max);
         tokio::pin!(exchange);
         let deadline = tokio::time::sleep_until(started + limit);
         tokio::pin!(deadline);
@@ -296,15 +297,10 @@ pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
     Outcome { executed_version: "$LATEST".to_owned(), result, usage, log_tail: lines.into_tail() }
 }
 
-async fn exchange(socket: &mut UnixStream, header: &Header<'_>, event: &Bytes, result_bytes_max: usize) -> Ending {
+async fn exchange(socket: &mut UnixStream, mut head: Vec<u8>, event: &Bytes, result_bytes_max: usize) -> Ending {
     let give = async {
-        let header = serde_json::to_vec(header)?;
-        let mut head = Vec::with_capacity(8 + header.len() + event.len().min(64 << 10));
-        head.extend_from_slice(&(header.len() as u32).to_le_bytes());
-        head.extend_from_slice(&(event.len() as u32).to_le_bytes());
-        head.extend_from_slice(&header);
         // One write for what is small; a copy of what is large would cost more than a second write.
-        if event.len() <= 64 << 10 {
+        if event.len() <= COPIED_MAX {
             head.extend_from_slice(event);
             return socket.write_all(&head).await;
         }

@@ -224,9 +224,11 @@ fn environment(recipe: &Recipe) -> Vec<(String, String)> {
     set("AWS_REGION", region);
     set("AWS_DEFAULT_REGION", region);
     set("AWS_ENDPOINT_URL", &endpoint);
+    // The dynamic linker finds functions at start: else each clone would, anew. The runtime takes this variable, and the next,
+    // away again before the function's code runs.
+    set("LD_BIND_NOW", "1");
     // Large areas of the C heap in huge pages: a clone copies page table entries, and a huge page has one instead of 512.
-    // The interpreter's own allocator stays: it keeps small objects together, so that a call writes to fewer pages. The
-    // runtime takes this variable away again before the function's code runs.
+    // The interpreter's own allocator stays: it keeps small objects together, so that a call writes to fewer pages.
     if interpreter.has_glibc {
         set("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.top_pad=2097152");
     }
