@@ -25,7 +25,11 @@ class Listed(NamedTuple):
     etag: str
 
 
-class StoreError(Exception):
+class DayflyError(Exception):
+    """Base of all errors of this package."""
+
+
+class StoreError(DayflyError):
     """The object store refused a request, or could not be reached. `status` is None where there was no answer."""
 
     def __init__(self, message: str, status: Optional[int] = None) -> None:
@@ -118,7 +122,11 @@ class Store:
         kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         connection = kind(url.netloc, timeout=_TIMEOUT_S)
         try:
-            connection.request(method, path, body, headers)
+            try:
+                connection.request(method, path, body, headers)
+            except (BrokenPipeError, ConnectionResetError):
+                # A server that refuses may do so before it has read the body: then it says why.
+                pass
             answer = connection.getresponse()
             data = answer.read()
         except (OSError, http.client.HTTPException) as error:

@@ -9,9 +9,7 @@ import concurrent.futures
 import pickle
 from typing import Any, Optional
 
-
-class DayflyError(Exception):
-    """Base of all errors of this package."""
+from ._s3 import DayflyError as DayflyError
 
 
 class NoServer(DayflyError, ConnectionError):

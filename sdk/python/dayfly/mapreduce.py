@@ -79,6 +79,6 @@ def _remove(prefix: str, jobs: list[Job[Any]], endpoint: Optional[str]) -> None:
         store = connection.find(endpoint).store()
         for listed in list(store.list(prefix)):
             store.delete(listed.key)
-    except (DayflyError, StoreError, OSError) as error:
+    except (DayflyError, OSError) as error:
         if not (isinstance(error, StoreError) and error.status == 404):
             warnings.warn(f"objects of a shuffle may be left under {prefix}: {error}", stacklevel=3)

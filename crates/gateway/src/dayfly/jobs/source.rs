@@ -40,6 +40,7 @@ impl Failure {
         match self {
             Self::Protocol(_) | Self::Body(_) => "InvalidFrame",
             Self::Job(error) => job_error(error).0,
+            Self::Store(StoreError::Full(_)) => "DiskFull",
             Self::Store(_) => "ServiceException",
             Self::Superseded => "Superseded",
             Self::Gone => "ClientGone",
@@ -51,7 +52,11 @@ impl Failure {
         if let Self::Store(error) | Self::Job(jobs::Error::Store(error)) = self {
             tracing::error!(%error, "a job's request failed");
         }
-        frames::head(b'E', &json!({"type": self.kind(), "message": self.to_string()}), 0)
+        let message = match self.kind() {
+            "DiskFull" => "the server's disk has no room for what belongs to the job".to_owned(),
+            _ => self.to_string(),
+        };
+        frames::head(b'E', &json!({"type": self.kind(), "message": message}), 0)
     }
 }
 
@@ -68,6 +73,7 @@ pub fn job_error(error: &jobs::Error) -> (&'static str, http::StatusCode) {
         jobs::Error::Invalid(_) => ("ValidationException", StatusCode::BAD_REQUEST),
         jobs::Error::Environment(_) => ("InvalidEnvironment", StatusCode::BAD_REQUEST),
         jobs::Error::TooMany => ("TooManyRequestsException", StatusCode::TOO_MANY_REQUESTS),
+        jobs::Error::Store(StoreError::Full(_)) => ("DiskFull", StatusCode::INSUFFICIENT_STORAGE),
         jobs::Error::Store(_) => ("ServiceException", StatusCode::INTERNAL_SERVER_ERROR),
         jobs::Error::ShuttingDown => ("ServiceUnavailableException", StatusCode::SERVICE_UNAVAILABLE),
     }
