@@ -4,9 +4,11 @@ It travels by value inside the function file, so that an environment needs `clou
 uses only the standard library, cloudpickle, and `_s3` and `_sigv4`, which travel with it.
 
 Bytes in and out begin with a letter. In: `A` pickled (args, kwargs) of one call, `B` pickled list of args of several,
-`F` pickled pair of the pickled function and the pickled (args, kwargs), whose buffers, if any, are those that the function
-file shares; `@` the key of an object that holds such bytes. Out: `V` pickled value, `B` pickled list of (worked, bytes)
-where bytes is a pickled value or a failure, `@` a key.
+`T` the same, timed: a pickled pair of seconds and the list, of which so many are called as can begin in that time, one at
+least; `F` pickled pair of the pickled function and the pickled (args, kwargs), whose buffers, if any, are those that the function
+file shares; `@` the key of an object that holds such bytes. Out: `V` pickled value, `L` pickled list of
+values, `B` pickled list of (worked, bytes) where bytes is a pickled value or a failure, `@` a key; for `T`, `T` and u32 (how
+many were called) before one of these.
 A failure is the pickled tuple (what, exception, type, message, traceback): what is `raised`, `arguments` or `result`;
 exception is pickled, or None where it cannot be; the rest is text.
 """
@@ -14,6 +16,7 @@ exception is pickled, or None where it cannot be; the rest is text.
 from __future__ import annotations
 
 import pickle
+import time
 from typing import Any, Callable, Optional
 
 from . import _s3
@@ -59,8 +62,11 @@ def run(function: Any, prefix: str, arguments: bytes, shared: "list[Any]") -> by
             function, data = pickle.loads(data[0]), pickle.loads(data[1], buffers=shared)
     except Exception as error:
         raise Raised(_failure("arguments", error)) from None
-    if letter == b"B":
-        worked, body = True, b"B" + pickle.dumps([_one(function, args, {}) for args in data], 5)
+    timed = letter == b"T"
+    before = b""
+    if timed or letter == b"B":
+        worked, (count, body) = True, _many(function, *(data if timed else (None, data)))
+        before = b"T" + count.to_bytes(4, "little") if timed else b""
     else:
         worked, body = _one(function, *data)
         body = b"V" + body if worked else body
@@ -69,7 +75,39 @@ def run(function: Any, prefix: str, arguments: bytes, shared: "list[Any]") -> by
         _forget(key)
     if not worked:
         raise Raised(body)
-    return _sendable(body, prefix)
+    return before + _sendable(body, prefix)
+
+
+# What cannot change after the call, and is unpickled without running code.
+_PLAIN = frozenset([int, float, complex, bool, str, bytes, type(None)])
+
+
+def _many(function: Any, seconds: Optional[float], data: Any) -> "tuple[int, bytes]":
+    """Several calls, one after the other: how many, and the answer."""
+    end = None if seconds is None else time.monotonic() + seconds
+    values: "list[Any]" = []
+    plain = True
+    for args in data:
+        if end is not None and values and time.monotonic() > end:
+            break
+        try:
+            value = function(*args)
+        except SystemExit:
+            raise
+        except BaseException as error:
+            value = (False, _failure("raised", error))
+        else:
+            if type(value) in _PLAIN:
+                values.append(value)
+                continue
+            # Now: the next item may change it.
+            value = _dumped(value)
+        plain = False
+        values.append(value)
+    if plain:
+        return len(values), b"L" + pickle.dumps(values, 5)
+    parts = [value if type(value) is tuple else (True, pickle.dumps(value, 5)) for value in values]
+    return len(values), b"B" + pickle.dumps(parts, 5)
 
 
 def _forget(key: str) -> None:
@@ -86,6 +124,10 @@ def _one(function: Any, args: Any, kwargs: Any) -> "tuple[bool, bytes]":
         raise
     except BaseException as error:
         return False, _failure("raised", error)
+    return _dumped(value)
+
+
+def _dumped(value: Any) -> "tuple[bool, bytes]":
     try:
         return True, dumps(value)
     except Exception as error:

@@ -40,6 +40,12 @@ class Answer:
         self._store = store
         self._lock = threading.Lock()
         self._parts: Optional[list[tuple[bool, Any]]] = None
+        # Or the values themselves.
+        self._values: Optional[list[Any]] = None
+        # Of how many items it is the answer, where that may be fewer than the call had.
+        self.done: Optional[int] = None
+        if status == "success" and body[:1] == b"T":
+            self.done, self._body = int.from_bytes(body[1:5], "little"), body[5:]
 
     def __del__(self) -> None:
         # Nobody asked for it: nobody will.
@@ -58,9 +64,18 @@ class Answer:
     def count(self) -> int:
         """How many calls it answers, as far as it tells: of those that died together, one."""
         with self._lock:
-            if self._status == "success" and self._body[:1] in (b"@", b"B") and self._parts is None:
-                self._one(0)
-            return len(self._parts) if self._parts is not None else 1
+            if self._status == "success" and self._body[:1] in (b"@", b"B", b"L"):
+                self._read()
+            many = self._parts if self._values is None else self._values
+            return len(many) if many is not None else 1
+
+    def values(self) -> Optional[list[Any]]:
+        """All values of a call with several items, where none of them has to be unpickled by itself."""
+        if self._status != "success":
+            return None
+        with self._lock:
+            self._read()
+            return self._values
 
     def value(self, place: int) -> Any:
         """The value at `place`. Raises what its call raised, or the typed error of its end."""
@@ -68,6 +83,8 @@ class Answer:
             raise _died(self._status, self._body, self.record)
         with self._lock:
             worked, part = self._one(place)
+            if self._values is not None:
+                return part
         if not worked:
             raise exception(part)
         try:
@@ -78,18 +95,29 @@ class Answer:
     def _one(self, place: int) -> tuple[bool, Any]:
         if self._status == "raised":
             return False, self._body
-        if self._body[:1] == b"@":
-            self._body = self._fetch()
+        self._read()
         if self._body[:1] == b"V":
             return True, memoryview(self._body)[1:]
-        parts = self._parts
-        if parts is None:
-            try:
-                parts = self._parts = pickle.loads(memoryview(self._body)[1:])
-            except Exception as error:
-                raise ResultError(f"an answer cannot be read: {error}") from error
-            self._body = b"B"
-        return parts[place]
+        if self._values is not None:
+            return True, self._values[place]
+        assert self._parts is not None
+        return self._parts[place]
+
+    def _read(self) -> None:
+        """Fetches a large answer, and takes one of several items apart. With the lock held."""
+        if self._body[:1] == b"@":
+            self._body = self._fetch()
+        if self._body[:1] == b"V" or self._parts is not None or self._values is not None:
+            return
+        try:
+            many = pickle.loads(memoryview(self._body)[1:])
+        except Exception as error:
+            raise ResultError(f"an answer cannot be read: {error}") from error
+        if self._body[:1] == b"L":
+            self._values = many
+        else:
+            self._parts = many
+        self._body = b"B"
 
     def _fetch(self) -> bytes:
         key, store = self._body[1:].decode(), self._store
@@ -117,6 +145,10 @@ class _Held(NamedTuple):
 
 class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
     """A call's result to come. It is a standard future; `cancel` also stops a call that runs."""
+
+    # How many items it stands for, and how many of those that a reader waits for: see `Chunk`.
+    size = 1
+    weight = 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,6 +205,21 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
             if self._result is held:
                 self._exception = failure
                 self._result = value
+
+    def answer(self) -> Optional[Answer]:
+        """What came back of a call whose result nobody has asked this future for."""
+        held = self._result
+        return held.answer if isinstance(held, _Held) else None
+
+    def ended(self, timeout: Optional[float]) -> Optional[BaseException]:
+        """Waits for the end: why there is no answer, where there is none."""
+        try:
+            return super().exception(timeout)
+        except concurrent.futures.CancelledError:
+            return Cancelled("the call was cancelled")
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
 
     # Called by the job.
 

@@ -266,11 +266,9 @@ def total_of(iterables: Iterable[Any]) -> Optional[int]:
 def _until(job: Job[T], deadline: float) -> Iterator[T]:
     while True:
         try:
-            future = job._feed.next()
+            yield job._reader.next(deadline)
         except StopIteration:
             return
-        try:
-            yield future.result(max(0.0, deadline - time.monotonic()))
         except BaseException as error:
             job.cancel(f"the map ended: {type(error).__name__}")
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import sys
 import threading
 import time
 import weakref
@@ -12,6 +13,7 @@ from typing import Any, Callable, Generic, Iterable, Optional, TypeVar, Union
 from . import options as options_
 from . import forks, pickling, plotting
 from .answers import Future
+from .chunks import Chunk, Reader
 from .errors import Cancelled
 from .options import Options
 from .run import Call, Run
@@ -22,10 +24,15 @@ T = TypeVar("T")
 KEPT_MAX = 100_000
 # Of others, so many results per call in flight are kept unread; then the job waits for its reader.
 _UNREAD_PER_CALL = 4
-# What `chunksize="auto"` aims at: chunks long enough to hide what a call costs, short enough to share them out.
+# What `chunksize="auto"` aims at: chunks long enough to hide what a call costs, short enough to share them out. A call leaves
+# undone what it cannot begin in this time.
 _CHUNK_S = 0.1
+_CHUNK_MAX = 10_000
+# Of arguments that are not numbers, text and the like, and of items without end, there is no telling.
 _CHUNK_GROWTH = 4
-_CHUNK_MAX = 1_000
+_CHUNK_BYTES = 1 << 20
+# What the server runs at a time by default, for each of its processors.
+_IN_FLIGHT_PER_PROCESSOR = 8
 
 
 class Job(Generic[T]):
@@ -38,6 +45,7 @@ class Job(Generic[T]):
     def __init__(self, run: Run, feed: "MapFeed", return_exceptions: bool = False) -> None:
         self._run = run
         self._feed = feed
+        self._reader = Reader(feed)
         self._return_exceptions = return_exceptions
         self._finalizer = weakref.finalize(self, run.cancel, "nobody holds the job any more")
         self._finalizer.atexit = False
@@ -47,7 +55,7 @@ class Job(Generic[T]):
 
     def __next__(self) -> T:
         try:
-            return self._feed.next().result()  # type: ignore[no-any-return]
+            return self._reader.next()  # type: ignore[no-any-return]
         except KeyboardInterrupt:
             self.cancel("interrupted")
             raise
@@ -84,11 +92,12 @@ class Job(Generic[T]):
     @property
     def futures(self) -> list[Future[T]]:
         """A future for each item, in order. Not there for a job over an iterable without a length."""
-        if self._feed.kept is None:
+        futures = self._feed.futures()
+        if futures is None:
             raise TypeError("a job over an iterable without a length keeps no futures: iterate over it")
         # From now on the futures matter, not this object.
         self._finalizer.detach()
-        return list(self._feed.kept)
+        return futures
 
     def results(self, timeout: Optional[float] = None) -> list[T]:
         """All results that have not been taken, in order. Raises as iterating does, or the standard `TimeoutError`."""
@@ -158,23 +167,31 @@ class MapFeed:
         if chunksize != "auto" and (not isinstance(chunksize, int) or chunksize < 1):
             raise ValueError(f'chunksize is a number from 1, or "auto", not {chunksize!r}')
         self.total = total
-        keep = total is not None and total <= KEPT_MAX
-        self.kept: Optional[list[Future[Any]]] = [Future() for _ in range(total or 0)] if keep else None
+        self.keep = total is not None and total <= KEPT_MAX
+        # A future for each item of what is kept: where items share calls, when somebody has asked for them.
+        self._kept: Optional[list[Future[Any]]] = None
+        self._chunks: list[Chunk] = []
         self._items = iter(items)
         self._automatic = chunksize == "auto"
+        self._chunked = chunksize != 1
         self._size = 1 if self._automatic else int(chunksize)
         self._ordered = ordered
         # What the server runs at a time is known when the job has begun.
         self._in_flight = 1
-        self._waits_for_reader = not keep
+        self._waits_for_reader = not self.keep
         self._changed = threading.Condition()
         # Futures for the reader: in the order of the items, or as they are done.
         self._ready: collections.deque[Future[Any]] = collections.deque()
+        # What calls have left undone, and how many calls may yet do so.
+        self._again: collections.deque[Chunk] = collections.deque()
+        self._out = 0
+        self._seconds_per_item: Optional[float] = None
         self._made, self._sent, self._read = 0, 0, 0
-        self._made_all = False
+        self._made_all, self._read_items = False, False
         self._error: Optional[BaseException] = None
-        if self.kept is not None:
-            self._announce(self.kept)
+        if self.keep and not self._chunked:
+            self._kept = [Future() for _ in range(total or 0)]
+            self._announce(self._kept)
             self._made_all = True
 
     # For the run.
@@ -185,41 +202,48 @@ class MapFeed:
 
     def take(self) -> Optional[Call]:
         """See `Feed`."""
-        size = self._size
-        with self._changed:
-            while self._is_ahead(size) and self._error is None:
-                self._changed.wait()
-            if self._error is not None:
+        while True:
+            size = self._next_size()
+            with self._changed:
+                while self._error is None and not self._again and self._must_wait(size):
+                    self._changed.wait()
+                if self._error is not None:
+                    return None
+                if self._again:
+                    return self._call_of(self._again.popleft())
+            if self._read_items:
                 return None
-        if self.kept is not None:
-            size = min(size, len(self.kept) - self._sent)
-        many = list(itertools.islice(self._items, size))
-        if not many:
-            self._end_of_items()
-            return None
-        if self.kept is not None:
-            futures = self.kept[self._sent : self._sent + len(many)]
-        else:
-            futures = [Future() for _ in many]
-            self._announce(futures)
-        self._sent += len(many)
-        if self._automatic:
-            futures[0].add_done_callback(self._tune)
-        elif len(many) == 1:
-            return Call(futures, lambda: pickling.call(many[0], {}))
-        return Call(futures, lambda: pickling.calls(many))
+            if self.keep:
+                size = min(size, (self.total or 0) - self._sent)
+            many = list(itertools.islice(self._items, size if not self._automatic else min(size, 1)))
+            if many and self._automatic:
+                self._add_similar(many, size - 1)
+            if not many:
+                self._end_of_items()
+            elif self._chunked:
+                chunk = self._chunk_of(many)
+                return None if chunk is None else self._call_of(chunk)
+            else:
+                future = self._kept[self._sent] if self._kept is not None else Future()
+                if self._kept is None:
+                    self._announce([future])
+                self._sent += 1
+                return Call([future], lambda: pickling.call(many[0], {}))
 
     def stop(self, error: BaseException) -> None:
         """See `Feed`."""
         with self._changed:
             self._error = error
-            self._made_all = True
-            self._changed.notify_all()
-        for future in self.kept[self._sent :] if self.kept is not None else ():
+            again = list(self._again)
+            self._again.clear()
+        for future in [*again, *self._unsent()]:
             if isinstance(error, Cancelled):
                 future.cancel()
             else:
                 future.set_lost(error)
+        with self._changed:
+            self._made_all = True
+            self._changed.notify_all()
 
     def forget(self) -> None:
         """See `Feed`."""
@@ -227,14 +251,114 @@ class MapFeed:
         self._waits_for_reader = False
         self._made_all = True
         self._error = forks.error()
-        futures = list(self._ready) if self.kept is None else self.kept
+        futures = list(self._ready) if not self.keep else [*self._chunks, *self._unsent()] if self._chunked else self._kept or []
         lost = [future for future in futures if not future.done()]
         for future in futures:
             future.forget()
         if not self._ordered:
             # Those that the reader would get when they are done.
             self._ready.extend(lost)
-            self._made = self._read + len(self._ready)
+            self._made = self._read + sum(future.weight for future in self._ready)
+
+    def _must_wait(self, size: int) -> bool:
+        if self._read_items:
+            # What is on its way may come back undone.
+            return self._automatic and self._out > 0
+        return self._is_ahead(size)
+
+    def _next_size(self) -> int:
+        """Items of the next call."""
+        if not self._automatic:
+            return self._size
+        each = self._seconds_per_item
+        processors = max(1, self._in_flight // _IN_FLIGHT_PER_PROCESSOR)
+        if self.total is None:
+            wanted = self._size
+        elif each is None:
+            wanted = -(-self.total // (2 * processors))
+        else:
+            # Everybody gets some, also at the end.
+            wanted = -(-(self.total - self._sent) // (4 * processors))
+        if each is not None:
+            wanted = min(wanted, int(_CHUNK_S / max(each, 1e-7)))
+        return max(1, min(wanted, _CHUNK_MAX))
+
+    def _add_similar(self, many: list[tuple[Any, ...]], more: int) -> None:
+        """Adds up to `more` items to the first one: as many as can be sent together."""
+        if not pickling.is_plain(many[0]):
+            # Their number grows with what is known of them.
+            more = min(more, self._size - 1)
+        room = _CHUNK_BYTES
+        for item in itertools.islice(self._items, more):
+            many.append(item)
+            room -= 64 + sum(map(sys.getsizeof, item))
+            if room < 0:
+                break
+
+    def _chunk_of(self, many: list[tuple[Any, ...]], lost: bool = False) -> Optional[Chunk]:
+        """The next items as a chunk; None when the job has ended, unless it is to hold what that has `lost`."""
+        with self._changed:
+            if self._error is not None and not lost:
+                return None
+            chunk = Chunk(self._sent, many, self._left_undone)
+            self._sent += len(many)
+            if self._kept is not None:
+                chunk.give_futures(self._kept[chunk.first : self._sent])
+            if self.keep:
+                self._chunks.append(chunk)
+        self._announce([chunk])
+        return chunk
+
+    def _call_of(self, chunk: Chunk) -> Call:
+        """A call for the chunk; of one that was left undone, for as much of it as is wanted now."""
+        if not self._automatic:
+            return Call([chunk], lambda: pickling.calls(chunk.arguments))
+        with self._changed:
+            size = self._next_size() if self._seconds_per_item is not None else chunk.size
+            if size < chunk.size:
+                self._cut(chunk, size)
+            self._out += 1
+        chunk.add_done_callback(self._tune)
+        return Call([chunk], lambda: pickling.calls(chunk.arguments, _CHUNK_S))
+
+    def _left_undone(self, chunk: Chunk, done: int) -> None:
+        with self._changed:
+            self._cut(chunk, done)
+
+    def _cut(self, chunk: Chunk, at: int) -> None:
+        """Has the items from `at` on sent by themselves. With the lock held."""
+        rest = chunk.cut(at)
+        rest.rest, chunk.rest = chunk.rest, None
+        if self.keep:
+            self._chunks.append(rest)
+        if self._ordered:
+            chunk.rest = rest
+            rest.weight = 0
+        else:
+            chunk.weight = at
+            rest.add_done_callback(self._completed)
+        self._again.append(rest)
+        self._changed.notify_all()
+
+    def _unsent(self) -> list[Future[Any]]:
+        """Futures of what no call was made for. Those of chunks are made for the reader, who is to hear of each item."""
+        if not self.keep or self._sent == self.total:
+            return []
+        if not self._chunked:
+            return (self._kept or [])[self._sent :]
+        chunk = self._chunk_of([()] * ((self.total or 0) - self._sent), lost=True)
+        return [] if chunk is None else [chunk]
+
+    def futures(self) -> Optional[list[Future[Any]]]:
+        """One for each item; None where they are not kept."""
+        if not self.keep:
+            return None
+        with self._changed:
+            if self._kept is None:
+                self._kept = [Future() for _ in range(self.total or 0)]
+                for chunk in self._chunks:
+                    chunk.give_futures(self._kept[chunk.first : chunk.first + chunk.size])
+        return list(self._kept)
 
     def _is_ahead(self, size: int) -> bool:
         unread = self._made - self._read
@@ -242,15 +366,17 @@ class MapFeed:
 
     def _end_of_items(self) -> None:
         with self._changed:
+            self._read_items = True
+        for future in self._unsent():
+            future.set_lost(ValueError("the iterable gave fewer items than its length"))
+        with self._changed:
             self._made_all = True
             self._changed.notify_all()
-        for future in self.kept[self._sent :] if self.kept is not None else ():
-            future.set_lost(ValueError("the iterable gave fewer items than its length"))
 
     def _announce(self, futures: list[Future[Any]]) -> None:
         """Futures that the reader will get."""
         with self._changed:
-            self._made += len(futures)
+            self._made += sum(future.size for future in futures)
             if self._ordered:
                 self._ready.extend(futures)
                 self._changed.notify_all()
@@ -263,17 +389,18 @@ class MapFeed:
             self._ready.append(future)
             self._changed.notify_all()
 
-    def _tune(self, future: Any) -> None:
-        """Grows chunks while they are shorter than they should be."""
-        record = future.record
-        if record is None or record.get("status") != "success":
-            return
-        per_item_s = float(record["duration_us"]) / 1e6 / record["calls"]
-        wanted = int(_CHUNK_S / max(per_item_s, 1e-6))
-        if self.total is not None:
-            # Everybody gets some, also at the end.
-            wanted = min(wanted, (self.total - self._sent) // (2 * self._in_flight))
-        self._size = max(1, min(wanted, self._size * _CHUNK_GROWTH, _CHUNK_MAX))
+    def _tune(self, chunk: Any) -> None:
+        """A call of several items has ended: it tells how long one takes."""
+        record = chunk.record
+        with self._changed:
+            if record is not None and record.get("status") == "success":
+                each = float(record["duration_us"]) / 1e6 / max(1, record["calls"])
+                known = self._seconds_per_item
+                # The first calls take longest.
+                self._seconds_per_item = each if known is None else min(each, (known + each) / 2)
+                self._size = max(1, min(self._size * _CHUNK_GROWTH, int(_CHUNK_S / max(each, 1e-7)), _CHUNK_MAX))
+            self._out -= 1
+            self._changed.notify_all()
 
     # For the reader.
 
@@ -282,14 +409,15 @@ class MapFeed:
         with self._changed:
             while not self._ready:
                 if self._made_all and self._read == self._made:
-                    error, self._error = self._error, None if self.kept is None else self._error
-                    if error is not None and self.kept is None:
+                    error, self._error = self._error, self._error if self.keep else None
+                    if error is not None and not self.keep:
                         raise error
                     raise StopIteration
                 self._changed.wait()
-            self._read += 1
+            future = self._ready.popleft()
+            self._read += future.weight
             self._changed.notify_all()
-            return self._ready.popleft()
+            return future
 
     def read_all(self) -> None:
         """Somebody waits for the end: the job no longer waits for its reader."""

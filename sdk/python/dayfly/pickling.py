@@ -96,11 +96,17 @@ def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     return b"A" + dumps((args, kwargs), "arguments", root=_shown(args, kwargs)).data
 
 
-def calls(many: list[tuple[Any, ...]]) -> bytes:
-    """Body of a call that stands for several."""
-    if all(type(arg) in _PLAIN for args in many for arg in args):
-        return b"B" + pickle.dumps(many, PROTOCOL)
-    return b"B" + dumps(many, "arguments").data
+def calls(many: list[tuple[Any, ...]], seconds: Optional[float] = None) -> bytes:
+    """Body of a call that stands for several; those that cannot begin in so many `seconds` are left undone."""
+    letter, what = (b"B", many) if seconds is None else (b"T", (seconds, many))
+    if all(map(is_plain, many)):
+        return letter + pickle.dumps(what, PROTOCOL)
+    return letter + dumps(what, "arguments").data
+
+
+def is_plain(args: tuple[Any, ...]) -> bool:
+    """Whether these arguments are numbers, text and the like."""
+    return _PLAIN.issuperset(map(type, args))
 
 
 def large_buffers(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pickled:

@@ -33,7 +33,7 @@ _SILENCE_S = 60.0
 
 
 class Call(NamedTuple):
-    """What a feed gives: the futures of one call (more than one for a chunk), and how to make its body."""
+    """What a feed gives: the futures of one call, and how to make its body."""
 
     futures: list[Future[Any]]
     body: Callable[[], bytes]
@@ -188,7 +188,7 @@ class Run:
             if len(body) > _SMALL_BYTES:
                 self._sizes[number] = len(body)
                 self._bytes += len(body)
-            self.counts["calls"] += len(call.futures)
+            self.counts["calls"] += _items(call)
             for future in call.futures:
                 future._stop = _Stopper(self, number)
         self._stream.send("C", {"n": number}, body, wait=True)
@@ -274,8 +274,15 @@ class Run:
             self._lock.notify_all()
         if call is None:
             return
-        count = len(call.futures)
-        record = {**header, "calls": count}
+        store = self.endpoint.store
+        record = {**header, "calls": 0}
+        answer = Answer(str(header.get("status")), body, record, store)
+        count = sent = _items(call)
+        if answer.done is not None:
+            # The others are sent again.
+            count = min(sent, answer.done)
+            self.counts["calls"] -= sent - count
+        record["calls"] = count
         self.records.append(record)
         self.cost_usd += float(header.get("cost_usd") or 0.0)
         status = str(header.get("status"))
@@ -283,7 +290,6 @@ class Run:
         if key is not None and status not in ("success", "raised"):
             leftovers.remove(self.endpoint.store, key)
         self.counts["done" if status == "success" else "failed"] += count
-        answer = Answer(status, body, record, self.endpoint.store)
         for place, future in enumerate(call.futures):
             future.set_answer(answer, place)
         self._changed()
@@ -350,6 +356,10 @@ class Run:
         self._begun, self.kept, self.over = (threading.Event() for _ in range(3))
         for event in (self._begun, self.kept, self.over):
             event.set()
+
+
+def _items(call: Call) -> int:
+    return sum(future.size for future in call.futures)
 
 
 class _Stopper:
