@@ -41,6 +41,8 @@ pub enum Verb {
     Ls(Ls),
     /// Delete functions
     Rm(Rm),
+    /// Print the web addresses of a function or an API
+    Url(Url),
     /// List, show and remove environments of packages
     Environments(Environments),
     /// Build, list and delete layers
@@ -260,6 +262,25 @@ pub struct Rm {
     #[arg(required = true)]
     pub names: Vec<String>,
     /// Print the names of those deleted as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Options of `dayfly url`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dayfly url hello              the address of a function's URL
+  dayfly url pets               those of the stages of the API called pets
+
+An address opens in any browser on this machine. APIs and function URLs are also reached by host:
+API.execute-api.localhost:PORT/STAGE/ and ID.lambda-url.REGION.localhost:PORT/")]
+pub struct Url {
+    /// Name of a function with a URL, or name or id of a REST API
+    pub name: String,
+    /// Print the addresses as JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

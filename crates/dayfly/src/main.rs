@@ -47,6 +47,7 @@ async fn run(verb: cli::Verb) -> Result<(), verbs::Error> {
         cli::Verb::Logs(options) => verbs::logs::run(&options).await,
         cli::Verb::Ls(options) => verbs::ls::run(&options).await,
         cli::Verb::Rm(options) => verbs::rm::run(&options).await,
+        cli::Verb::Url(options) => verbs::url::run(&options).await,
         cli::Verb::Environments(options) => verbs::environments::run(&options).await,
         cli::Verb::Layer(options) => verbs::layer::run(&options).await,
         cli::Verb::Jobs(options) => verbs::jobs::run(&options).await,

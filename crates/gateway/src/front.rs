@@ -3,8 +3,8 @@
 
 use crate::{
     Gateway,
-    aws::{Error, Protocol, Request, Response, iam, lambda, logs, s3, sqs, sts},
-    body, dayfly,
+    aws::{Error, Protocol, Request, Response, apigateway, iam, lambda, logs, s3, sqs, sts},
+    body, dayfly, http_in,
     sender::Sender,
     server::Peer,
     signer::Signer,
@@ -40,6 +40,9 @@ pub async fn answer(
     request: http::Request<Incoming>,
 ) -> Response {
     let (parts, body) = request.into_parts();
+    if let Some(address) = http_in::address(&parts) {
+        return http_in::answer(gateway, peer, memory, address, parts, body).await;
+    }
     if let Some(response) = unsigned::answer(gateway, peer, &parts).await {
         return response;
     }
@@ -137,6 +140,7 @@ async fn served(
     match service {
         Service::Lambda => lambda::answer(gateway, request).await,
         Service::Sts => sts::answer(&request),
+        Service::ApiGateway => apigateway::answer(gateway, &request).await,
         Service::Iam => iam::answer(gateway, &request).await,
         Service::Logs => logs::answer(gateway, &request).await,
         Service::Sqs(_) => sqs::answer(gateway, &request).await,
@@ -218,6 +222,7 @@ enum Service {
     S3,
     Sts,
     Iam,
+    ApiGateway,
     Logs,
     Sqs(Protocol),
     Dayfly,
@@ -232,6 +237,7 @@ impl Service {
             "s3" => Self::S3,
             "sts" => Self::Sts,
             "iam" => Self::Iam,
+            "apigateway" => Self::ApiGateway,
             "logs" => Self::Logs,
             "sqs" => Self::Sqs(sqs::protocol(parts)),
             "dayfly" => Self::Dayfly,
@@ -245,7 +251,7 @@ impl Service {
 
     fn protocol(&self) -> Protocol {
         match self {
-            Self::Lambda => Protocol::RestJson,
+            Self::Lambda | Self::ApiGateway => Protocol::RestJson,
             Self::S3 => Protocol::RestXml,
             Self::Logs | Self::Dayfly => Protocol::Json,
             Self::Sts | Self::Iam => Protocol::Query,
@@ -261,6 +267,7 @@ impl Service {
                 match self {
                     Self::Dayfly => dayfly::body_limit(parts, limits).unwrap_or(SMALL_BODY_BYTES),
                     Self::Sqs(_) => sqs::BODY_BYTES_MAX,
+                    Self::ApiGateway => apigateway::BODY_BYTES_MAX,
                     _ => SMALL_BODY_BYTES,
                 },
                 Box::new(|_, limit| {

@@ -7,12 +7,36 @@ use http::{header::HOST, request::Parts};
 pub enum Named {
     /// `BUCKET.s3.SUFFIX` or `BUCKET.localhost`.
     Bucket(String),
+    /// `API.execute-api.SUFFIX`: a REST API.
+    Api(String),
+    /// `ID.lambda-url.SUFFIX`: a function's URL.
+    FunctionUrl(String),
+}
+
+impl Named {
+    /// The bucket, if it is one.
+    pub fn bucket(self) -> Option<String> {
+        match self {
+            Self::Bucket(bucket) => Some(bucket),
+            _ => None,
+        }
+    }
 }
 
 /// The resource that the host name holds; `None` for the plain name of the server, and for addresses.
 pub fn named(parts: &Parts) -> Option<Named> {
     let host = host(parts)?;
     let name = host.rsplit_once(':').map_or(host, |(name, _port)| name).trim_end_matches('.').to_ascii_lowercase();
+    // Such a name may be a bucket's too: `.s3.` decides.
+    let before = |mark: &str| name.find(mark).map(|at| name[..at].to_owned()).filter(|id| !id.is_empty());
+    if !name.contains(".s3.") {
+        if let Some(id) = before(".lambda-url.") {
+            return Some(Named::FunctionUrl(id));
+        }
+        if let Some(id) = before(".execute-api.") {
+            return Some(Named::Api(id));
+        }
+    }
     let bucket = match name.strip_suffix(".localhost") {
         // s3.localhost and bucket.s3.localhost are the forms below.
         Some(bucket) if bucket != "s3" && !bucket.ends_with(".s3") => Some(bucket),
@@ -49,5 +73,18 @@ mod tests {
             let parts = http::Request::builder().uri("/").header("host", host).body(()).unwrap().into_parts().0;
             assert_eq!(named(&parts), bucket.map(|name| Named::Bucket(name.to_owned())), "{host}");
         }
+    }
+
+    #[test]
+    fn an_api_and_a_function_url_may_be_in_the_host_name() {
+        let named_in = |host: &str| {
+            named(&http::Request::builder().uri("/").header("host", host).body(()).unwrap().into_parts().0)
+        };
+        let api = || Some(Named::Api("abc".to_owned()));
+        assert_eq!(named_in("abc.execute-api.us-east-1.amazonaws.com"), api());
+        assert_eq!(named_in("ABC.execute-api.localhost:4566"), api());
+        assert_eq!(named_in("x.lambda-url.us-east-1.localhost:4566"), Some(Named::FunctionUrl("x".to_owned())));
+        assert_eq!(named_in("abc.execute-api.s3.localhost"), Some(Named::Bucket("abc.execute-api".to_owned())));
+        assert_eq!(named_in("execute-api.us-east-1.amazonaws.com"), None);
     }
 }

@@ -3,7 +3,8 @@
 //! whose clients are as hostile as function code can be.
 //!
 //! The life of a request: `server` (connection) → `front` (span, who, which) → `body` → `sigv4` → `authorise` →
-//! `aws/<service>/<operation>` → `aws::response`.
+//! `aws/<service>/<operation>` → `aws::response`. What the world sends to functions through routes and URLs leaves that way
+//! in `front`, for `http_in`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod activity;
@@ -13,6 +14,8 @@ mod body;
 mod dayfly;
 mod front;
 mod host;
+mod http_in;
+mod rest_api;
 mod roles;
 mod rows;
 mod sender;
@@ -96,13 +99,20 @@ pub struct Gateway {
     options: Arc<Options>,
     patience: Arc<Patience>,
     activity: Activity,
+    http_in: http_in::State,
     in_sandbox: bool,
 }
 
 impl Gateway {
     /// A gateway for the server's public address.
     pub fn new(options: Options) -> Self {
-        Self { options: Arc::new(options), patience: Arc::default(), activity: Activity::default(), in_sandbox: false }
+        Self {
+            options: Arc::new(options),
+            patience: Arc::default(),
+            activity: Activity::default(),
+            http_in: http_in::State::default(),
+            in_sandbox: false,
+        }
     }
 
     /// The same gateway with other times.

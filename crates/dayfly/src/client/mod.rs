@@ -145,6 +145,11 @@ impl Client {
         Ok(Self { authority, credentials, region: region.unwrap_or_else(|| DEFAULT_REGION.to_owned()) })
     }
 
+    /// Where the server is, for example `http://127.0.0.1:4566`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.authority)
+    }
+
     /// Sends a request; a status of 300 or more becomes an error.
     pub async fn send(&self, request: Request<'_>) -> Result<Response, Error> {
         tokio::time::timeout(INVOKE_TIMEOUT, self.exchange(request))

@@ -12,6 +12,7 @@ pub mod layer;
 pub mod logs;
 pub mod ls;
 pub mod rm;
+pub mod url;
 
 use crate::{client, folder, package, serve};
 use thiserror::Error;

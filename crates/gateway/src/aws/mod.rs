@@ -1,6 +1,7 @@
 //! One folder per AWS service, the same file names in each: `mod` (routing), `dto` (shapes), `error`, and one file per
 //! operation or small group.
 
+pub mod apigateway;
 pub mod error;
 pub mod iam;
 pub mod lambda;

@@ -7,6 +7,7 @@ mod delete_function;
 pub mod dto;
 mod error;
 mod function_concurrency;
+mod function_urls;
 mod get_account_settings;
 mod get_function;
 mod invoke;
@@ -95,6 +96,11 @@ pub async fn answer(gateway: &Gateway, request: Request) -> Result<Response, Err
         "AddPermission" => permissions::add_permission(gateway, &request, named).await,
         "GetPolicy" => permissions::get_policy(gateway, &request, named).await,
         "RemovePermission" => permissions::remove_permission(gateway, &request, named, last).await,
+        "CreateFunctionUrlConfig" => function_urls::create(gateway, &request, named).await,
+        "GetFunctionUrlConfig" => function_urls::get(gateway, &request, named).await,
+        "UpdateFunctionUrlConfig" => function_urls::update(gateway, &request, named).await,
+        "DeleteFunctionUrlConfig" => function_urls::delete(gateway, &request, named).await,
+        "ListFunctionUrlConfigs" => function_urls::list(gateway, &request, named).await,
         "GetFunctionConcurrency" => function_concurrency::get_function_concurrency(gateway, &request, named).await,
         "DeleteFunctionConcurrency" => {
             function_concurrency::delete_function_concurrency(gateway, &request, named).await

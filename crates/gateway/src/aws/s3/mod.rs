@@ -65,7 +65,7 @@ pub fn is_meant(parts: &Parts) -> bool {
     let is_version =
         first.len() == 10 && first.starts_with("20") && first.bytes().filter(|byte| *byte == b'-').count() == 2;
     let of_others = first.is_empty() || first == "jobs" || is_version;
-    host::named(parts).is_some() || legacy::is_presigned(parts) || !of_others
+    host::named(parts).and_then(Named::bucket).is_some() || legacy::is_presigned(parts) || !of_others
 }
 
 /// Answers a request. `claim` is what it says of its signature; `owner` is set when it needs none.
@@ -217,7 +217,7 @@ fn target(parts: &Parts) -> Result<(Level, String, String), Error> {
     let path = path.strip_prefix('/').unwrap_or(&path);
     let (bucket, key) = match host::named(parts) {
         Some(Named::Bucket(bucket)) => (bucket, path.to_owned()),
-        None => {
+        _ => {
             let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
             (bucket.to_owned(), key.to_owned())
         }
@@ -259,7 +259,7 @@ fn authenticate(
         return Ok(Authenticated { principal, region, said, signing: Signing::Unsigned, chain: None });
     }
     if claim.is_err() && legacy::is_presigned(parts) {
-        let bucket = host::named(parts).map(|Named::Bucket(bucket)| bucket);
+        let bucket = host::named(parts).and_then(Named::bucket);
         let principal = legacy::verify(gateway, parts, bucket.as_deref()).map_err(expired)?;
         let region = "us-east-1".parse().map_err(|_| error::internal("us-east-1 is a region"))?;
         return Ok(Authenticated {

@@ -1,0 +1,143 @@
+//! CreateFunctionUrlConfig and its siblings: the HTTP address of a function.
+
+use super::{
+    error::{invalid_parameter, of_json},
+    latest_function, validate,
+};
+use crate::{
+    Gateway,
+    aws::{Error, Request, Response, response},
+    host,
+};
+use dayfly_types::{FunctionArn, FunctionUrl, FunctionUrlId, url::Cors};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::net::IpAddr;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Given {
+    auth_type: Option<String>,
+    cors: Option<Cors>,
+    invoke_mode: Option<String>,
+}
+
+pub async fn create(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
+    let arn = latest_function(gateway, request, "lambda:CreateFunctionUrlConfig", named)?;
+    let given = given(request)?;
+    let signed = signed(given.auth_type.as_deref().unwrap_or_default())?;
+    let now = gateway.options.clock.now();
+    let url = FunctionUrl { id: FunctionUrlId::random(), signed, cors: given.cors, created: now, modified: now };
+    let (functions, new) = (gateway.options.scheduler.functions(), url.clone());
+    let added = functions.update_access(&arn, move |access| match &access.url {
+        Some(_) => Err(()),
+        None => {
+            access.url = Some(new);
+            Ok(())
+        }
+    });
+    added.await?.map_err(|()| {
+        let message = format!("Failed to create function url config for [functionArn = {arn}]. Error message:  FunctionUrlConfig exists for this Lambda function");
+        Error::new(StatusCode::CONFLICT, "ResourceConflictException", message)
+    })?;
+    Ok(response::json(StatusCode::CREATED, &shown(request, &arn, &url)))
+}
+
+pub async fn get(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
+    let arn = latest_function(gateway, request, "lambda:GetFunctionUrlConfig", named)?;
+    let url = gateway.options.scheduler.functions().access(&arn).await?.url.ok_or_else(none)?;
+    Ok(response::json(StatusCode::OK, &shown(request, &arn, &url)))
+}
+
+pub async fn update(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
+    let arn = latest_function(gateway, request, "lambda:UpdateFunctionUrlConfig", named)?;
+    let given = given(request)?;
+    let signed = given.auth_type.as_deref().map(signed).transpose()?;
+    let now = gateway.options.clock.now();
+    let changed = gateway.options.scheduler.functions().update_access(&arn, move |access| {
+        let url = access.url.as_mut().ok_or_else(none)?;
+        url.signed = signed.unwrap_or(url.signed);
+        url.cors = given.cors.or(url.cors.take());
+        url.modified = now;
+        Ok::<_, Error>(url.clone())
+    });
+    let url = changed.await??;
+    Ok(response::json(StatusCode::OK, &shown(request, &arn, &url)))
+}
+
+pub async fn delete(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
+    let arn = latest_function(gateway, request, "lambda:DeleteFunctionUrlConfig", named)?;
+    let removed = |access: &mut dayfly_scheduler::functions::Access| access.url.take().map(drop).ok_or_else(none);
+    gateway.options.scheduler.functions().update_access(&arn, removed).await??;
+    Ok(response::empty(StatusCode::NO_CONTENT))
+}
+
+pub async fn list(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
+    let arn = latest_function(gateway, request, "lambda:ListFunctionUrlConfigs", named)?;
+    // A function has one URL, as there are no aliases yet.
+    let url = gateway.options.scheduler.functions().access(&arn).await?.url;
+    let shown: Vec<Value> = url.iter().map(|url| shown(request, &arn, url)).collect();
+    Ok(response::json(StatusCode::OK, &json!({"FunctionUrlConfigs": shown})))
+}
+
+fn given(request: &Request) -> Result<Given, Error> {
+    let given: Given = serde_json::from_slice(&request.body).map_err(|error| of_json(&error))?;
+    match given.invoke_mode.as_deref() {
+        None | Some("BUFFERED") => {}
+        Some("RESPONSE_STREAM") => {
+            return Err(invalid_parameter("Dayfly does not support InvokeMode RESPONSE_STREAM yet"));
+        }
+        Some(other) => {
+            return Err(validate::choice(other, "invokeMode", &["BUFFERED", "RESPONSE_STREAM"])
+                .err()
+                .unwrap_or_else(none));
+        }
+    }
+    if given.cors.as_ref().and_then(|cors| cors.max_age).is_some_and(|seconds| seconds > 86_400) {
+        return Err(invalid_parameter("Cors.MaxAge is at most 86400"));
+    }
+    Ok(given)
+}
+
+fn signed(auth_type: &str) -> Result<bool, Error> {
+    validate::choice(auth_type, "authType", &["NONE", "AWS_IAM"])?;
+    Ok(auth_type == "AWS_IAM")
+}
+
+fn none() -> Error {
+    let message = "The resource you requested does not exist.";
+    Error::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message)
+}
+
+fn shown(request: &Request, arn: &FunctionArn, url: &FunctionUrl) -> Value {
+    let time = |at: dayfly_types::Timestamp| at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
+    let mut shown = json!({
+        "FunctionUrl": address(host::host(&request.parts).unwrap_or("localhost"), arn, url),
+        "FunctionArn": arn,
+        "AuthType": if url.signed { "AWS_IAM" } else { "NONE" },
+        "CreationTime": time(url.created),
+        "LastModifiedTime": time(url.modified),
+        "InvokeMode": "BUFFERED",
+    });
+    if let Some(cors) = &url.cors {
+        shown["Cors"] = json!(cors);
+    }
+    shown
+}
+
+/// The URL, on the host that the client came to. Every name below `localhost` is this machine; an address of another
+/// machine has no names below it.
+fn address(host: &str, arn: &FunctionArn, url: &FunctionUrl) -> String {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, format!(":{port}")),
+        _ => (host, String::new()),
+    };
+    let ip: Option<IpAddr> = name.trim_matches(['[', ']']).parse().ok();
+    let suffix = match ip {
+        Some(ip) if ip.is_loopback() => "localhost",
+        Some(_) => return format!("http://{host}/function-urls/{}/", url.id),
+        None => name,
+    };
+    format!("http://{}.lambda-url.{}.{suffix}{port}/", url.id, arn.region)
+}

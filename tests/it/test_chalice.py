@@ -1,0 +1,168 @@
+"""Chalice, unmodified: a project made, deployed, called like a browser does, deployed again, and deleted."""
+
+import base64
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import harness
+import pytest
+import web
+
+CHALICE = pathlib.Path(sys.executable).parent / "chalice"
+EXAMPLE = pathlib.Path(__file__).parents[2] / "examples/chalice"
+
+
+@pytest.fixture(scope="module")
+def chalice(server, tmp_path_factory):
+    """Runs the `chalice` command in a folder; returns what it printed."""
+    home = tmp_path_factory.mktemp("home")
+
+    def run(*arguments, folder, check=True, **options):
+        environment = {**os.environ, **server.variables(), "HOME": str(home)}
+        done = subprocess.run(
+            [CHALICE, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300 * harness.SLOW,
+            **options,
+        )  # fmt: skip
+        if check:
+            assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def project(chalice, tmp_path_factory):
+    """The example, deployed."""
+    folder = tmp_path_factory.mktemp("chalice") / "pets"
+    shutil.copytree(EXAMPLE, folder)
+    yield folder, chalice("deploy", folder=folder)
+    chalice("delete", folder=folder)
+
+
+@pytest.fixture(scope="module")
+def ask(chalice, project, server):
+    """Requests to the host that Chalice printed."""
+    folder, _ = project
+    found = re.fullmatch(r"https://([a-z0-9]+\.execute-api\.us-east-1\.amazonaws\.com)/api/\n", chalice("url", folder=folder))
+
+    def ask(path, method="GET", body=None, **headers):
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        return web.request(server, f"/api{path}", method, body, host=found[1], headers=headers)
+
+    ask.host = found[1]
+    return ask
+
+
+def test_a_new_project_lives_and_dies(chalice, server, tmp_path):
+    chalice("new-project", "hello", folder=tmp_path)
+    folder = tmp_path / "hello"
+    chalice("deploy", folder=folder)
+    url = chalice("url", folder=folder).strip()
+    host = url.removeprefix("https://").split("/")[0]
+    assert web.request(server, "/api/", host=host).json == {"hello": "world"}
+    by_path = f"/restapis/{host.split('.')[0]}/api/_user_request_/"
+    assert web.request(server, by_path).json == {"hello": "world"}
+    (folder / "app.py").write_text((folder / "app.py").read_text().replace("'world'", "'again'"))
+    assert "Updating rest API" in chalice("deploy", folder=folder)
+    assert chalice("url", folder=folder).strip() == url
+    assert web.request(server, "/api/", host=host).json == {"hello": "again"}
+    assert "Deleting Rest API" in chalice("delete", folder=folder)
+    gone = web.request(server, "/api/", host=host)
+    assert (gone.status, gone.json) == (403, {"message": "Forbidden"})
+    assert server.client("iam").list_roles()["Roles"] == []
+    assert not [one for one in server.client().list_functions()["Functions"] if one["FunctionName"] == "hello-dev"]
+
+
+def test_what_is_deployed_is_said(project):
+    _, said = project
+    for line in ["Creating IAM role: pets-dev", "Creating lambda function: pets-dev", "Creating Rest API", "Rest API URL: https://"]:
+        assert line in said
+    for function in ["pets-dev", "pets-dev-keeper", "pets-dev-census"]:
+        assert f":function:{function}" in said
+
+
+def test_routes(ask):
+    assert ask("/").json == {"pets": ["rex", "tom"], "stage": "dev"}
+    assert ask("/pets/rex").json == {"kind": "dog", "age": 7}
+    assert ask("/pets/rex?fields=age").json == {"age": 7}
+    nobody = ask("/pets/a%20b")
+    assert nobody.status == 404
+    assert nobody.json == {"Code": "NotFoundError", "Message": "nobody is called a b"}
+    assert ask("/shapes/square/12").json == {"area": 144}
+    missing = ask("/nothing")
+    assert (missing.status, missing.json) == (403, {"message": "Missing Authentication Token"})
+    assert ask("/pets/rex", "DELETE").status == 403
+
+
+def test_bodies(ask):
+    made = ask("/pets", "POST", json.dumps({"name": "kit"}), Content_Type="application/json")
+    assert (made.status, made.json, made.headers["location"]) == (201, {"added": "kit", "pets": 3}, "/pets/kit")
+    assert ask("/pets", "POST", json.dumps({"name": "kit"}), Content_Type="application/json").json["pets"] == 3
+    bad = ask("/pets", "POST", "{", Content_Type="application/json")
+    assert (bad.status, bad.json["Code"]) == (400, "BadRequestError")
+    assert ask("/pets", "POST", "x", Content_Type="text/plain").status == 415
+
+
+def test_bytes(ask):
+    picture = ask("/picture.gif", Accept="image/gif")
+    assert picture.body.startswith(b"GIF89a") and picture.headers["content-type"] == "image/gif"
+    assert ask("/picture.gif", "PUT", picture.body, Content_Type="image/gif").json == {"bytes": len(picture.body)}
+
+
+def test_other_origins_are_told(ask):
+    preflight = ask("/pets", "OPTIONS", Origin="https://example.com", Access_Control_Request_Method="POST")
+    assert preflight.status == 200 and preflight.body == b""
+    assert preflight.headers["access-control-allow-origin"] == "*"
+    assert preflight.headers["access-control-allow-methods"] == "POST,OPTIONS"
+    assert "Authorization" in preflight.headers["access-control-allow-headers"]
+    assert ask("/pets/rex", Origin="https://example.com").headers["access-control-allow-origin"] == "*"
+
+
+def test_an_authorizer_says_who_may(ask):
+    assert ask("/secret").status == 401
+    assert ask("/secret").json == {"message": "Unauthorized"}
+    for _ in range(2):
+        assert ask("/secret", Authorization="let me in").json == {"colour": "red", "principalId": "keeper"}
+        no = ask("/secret", Authorization="open")
+        assert (no.status, no.json) == (403, {"Message": "User is not authorized to access this resource"})
+
+
+def test_a_function_without_a_route_is_invoked_and_logs_are_shown(chalice, project, ask):
+    folder, _ = project
+    assert json.loads(chalice("invoke", "-n", "census", folder=folder, input='{"a": 1}')) == {"pets": 2, "asked": {"a": 1}}
+    ask("/")
+    harness.wait_until(lambda: "INIT_START" in chalice("logs", folder=folder), what="a line in the log")
+
+
+def test_a_stage_of_its_own(chalice, project, server):
+    folder, _ = project
+    chalice("deploy", "--stage", "prod", folder=folder)
+    try:
+        url = chalice("url", "--stage", "prod", folder=folder).strip()
+        host = url.removeprefix("https://").split("/")[0]
+        assert url.endswith("/v1/")
+        answer = web.request(server, "/v1/", host=host, headers={"Accept-Encoding": "gzip"})
+        assert json.loads(answer.unpacked)["stage"] == "prod"
+        assert web.request(server, "/v1/", host=host).json["stage"] == "prod"
+    finally:
+        chalice("delete", "--stage", "prod", folder=folder)
+
+
+def test_a_deployment_again_changes_what_changed(chalice, project, ask):
+    folder, _ = project
+    path = folder / "app.py"
+    text = path.read_text()
+    path.write_text(text.replace('return {"pets": len(PETS), "asked": event}', "return 7") + "\n\n@app.route('/new')\ndef new():\n    return 1\n")
+    try:
+        chalice("deploy", folder=folder)
+        assert ask("/new").json == 1
+        assert chalice("invoke", "-n", "census", folder=folder, input="0").strip() == "7"
+    finally:
+        path.write_text(text)
+    chalice("deploy", folder=folder)
+    assert ask("/new").status == 403
