@@ -25,7 +25,7 @@ class Options:
     """Settings of a job. What is None is left to the server."""
 
     memory: Optional[int] = None
-    """Memory of each call in MB; the processor share grows with it."""
+    """Memory of each call in MB. A call may use one processor, and more with more than 1,769 MB."""
     timeout: Optional[float] = None
     """Seconds that a call may take; rounded up to whole ones."""
     env: Optional[Environment] = None

@@ -9,6 +9,7 @@ use super::{
 use crate::{Shared, environment::Seen};
 use dayfly_sandbox::Report;
 use std::{
+    collections::VecDeque,
     fs, io,
     os::unix::fs::MetadataExt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,8 +17,10 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Most zygotes that wait for jobs.
-const KEPT_MAX: usize = 4;
+/// Most environments that have some.
+const ENVIRONMENTS_MAX: usize = 4;
+/// Most of one environment. As many as that where jobs follow each other faster than a zygote boots.
+const KEPT_MAX: usize = 2;
 /// How long one may take to boot: somebody else's calls may be in its way.
 const BOOT_MAX: Duration = Duration::from_secs(60);
 /// How often its log is looked at in one turn.
@@ -29,19 +32,27 @@ pub struct Ahead(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    kept: Vec<Kept>,
+    stocks: Vec<Stock>,
     /// The worker drains: there will be no more jobs.
     closed: bool,
 }
 
-struct Kept {
+/// Zygotes of one environment.
+struct Stock {
     key: Key,
-    sandbox: Sandbox,
-    waits: bool,
-    /// When a job of this environment began, or ended.
+    /// How many there should be.
+    wanted: usize,
+    /// When a job of this environment last had its zygote.
     used: Instant,
+    /// The oldest first.
+    kept: VecDeque<Kept>,
     /// Keeps the environment.
     _seen: Arc<Seen>,
+}
+
+struct Kept {
+    sandbox: Sandbox,
+    waits: bool,
 }
 
 /// All that is settled when a zygote boots. Jobs that agree in it may have the same kind of zygote.
@@ -64,26 +75,38 @@ impl Key {
 
 impl Ahead {
     /// A sandbox that a job may have, if one is kept for jobs like this one.
-    pub fn take(&self, shared: &Shared, recipe: &Recipe) -> Option<Sandbox> {
+    pub fn take(&self, shared: &Arc<Shared>, recipe: &Recipe) -> Option<Sandbox> {
         if self.is_empty() {
             return None;
         }
         let (key, _) = Key::of(shared, recipe)?;
         let mut state = self.lock();
-        let place = state.kept.iter().position(|kept| kept.key == key)?;
-        let sandbox = state.kept.swap_remove(place).sandbox;
-        if let Some((cgroup, _)) = &sandbox.zygote {
-            let _ = cgroup.set_patient(false);
+        let stock = state.stocks.iter_mut().find(|stock| stock.key == key)?;
+        loop {
+            let Some(mut kept) = stock.kept.pop_front() else {
+                stock.wanted = KEPT_MAX;
+                return None;
+            };
+            if kept.hear(shared).is_err() {
+                kept.sandbox.end(shared);
+                continue;
+            }
+            if !kept.waits {
+                stock.wanted = KEPT_MAX;
+            }
+            if let Some((cgroup, _)) = &kept.sandbox.zygote {
+                let _ = cgroup.set_patient(false);
+            }
+            return Some(kept.sandbox);
         }
-        Some(sandbox)
     }
 
     /// Whether none is kept.
     pub fn is_empty(&self) -> bool {
-        self.lock().kept.is_empty()
+        self.lock().stocks.is_empty()
     }
 
-    /// Sees to it that there is one for the next job like this one.
+    /// Sees to it that there are some for the next jobs like this one.
     pub fn want(&self, shared: &Arc<Shared>, recipe: &Recipe) {
         let Some((key, seen)) = Key::of(shared, recipe) else { return };
         let mut state = self.lock();
@@ -91,34 +114,46 @@ impl Ahead {
             return;
         }
         let used = Instant::now();
-        if let Some(kept) = state.kept.iter_mut().find(|kept| kept.key == key) {
-            kept.used = used;
-            return;
-        }
-        if state.kept.len() >= KEPT_MAX
-            && let Some((place, _)) = state.kept.iter().enumerate().min_by_key(|(_, kept)| kept.used)
-        {
-            state.kept.swap_remove(place).sandbox.end(shared);
-        }
-        match Sandbox::boot(shared, recipe, Purpose::Ahead) {
-            Ok(sandbox) => state.kept.push(Kept { key, sandbox, waits: false, used, _seen: seen }),
-            Err(error) => tracing::warn!(%error, "no zygote could be booted ahead of jobs"),
+        let place = state.stocks.iter().position(|stock| stock.key == key).unwrap_or_else(|| {
+            if state.stocks.len() >= ENVIRONMENTS_MAX
+                && let Some((oldest, _)) = state.stocks.iter().enumerate().min_by_key(|(_, stock)| stock.used)
+            {
+                state.stocks.swap_remove(oldest).end(shared);
+            }
+            state.stocks.push(Stock { key, wanted: 1, used, kept: VecDeque::new(), _seen: seen });
+            state.stocks.len() - 1
+        });
+        let stock = &mut state.stocks[place];
+        stock.used = used;
+        while stock.kept.len() < stock.wanted {
+            match Sandbox::boot(shared, recipe, Purpose::Ahead) {
+                Ok(sandbox) => stock.kept.push_back(Kept { sandbox, waits: false }),
+                Err(error) => return tracing::warn!(%error, "no zygote could be booted ahead of jobs"),
+            }
         }
     }
 
     /// Hears what they have to say, and lets those go that are broken or have waited too long. To be called now and then.
     pub fn look_after(&self, shared: &Arc<Shared>) {
+        let mut state = self.lock();
+        for stock in &mut state.stocks {
+            for _ in 0..stock.kept.len() {
+                let Some(mut kept) = stock.kept.pop_front() else { break };
+                let late = !kept.waits && kept.sandbox.started.elapsed() > BOOT_MAX;
+                if late || kept.hear(shared).is_err() {
+                    kept.sandbox.end(shared);
+                } else {
+                    stock.kept.push_back(kept);
+                }
+            }
+        }
         let idle = shared.options.zygote_idle;
-        self.end_those(shared, |kept| {
-            kept.hear(shared).is_err()
-                || kept.used.elapsed() >= idle
-                || (!kept.waits && kept.sandbox.started.elapsed() > BOOT_MAX)
-        });
+        state.stocks.extract_if(.., |stock| stock.used.elapsed() >= idle).for_each(|stock| stock.end(shared));
     }
 
     /// Lets all go: memory is short.
     pub fn evict(&self, shared: &Arc<Shared>) {
-        self.end_those(shared, |_| true);
+        self.lock().stocks.drain(..).for_each(|stock| stock.end(shared));
     }
 
     /// Lets all go, and keeps no others.
@@ -127,13 +162,14 @@ impl Ahead {
         self.evict(shared);
     }
 
-    fn end_those(&self, shared: &Arc<Shared>, which: impl FnMut(&mut Kept) -> bool) {
-        let ended: Vec<Kept> = self.lock().kept.extract_if(.., which).collect();
-        ended.into_iter().for_each(|kept| kept.sandbox.end(shared));
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stock {
+    fn end(self, shared: &Arc<Shared>) {
+        self.kept.into_iter().for_each(|kept| kept.sandbox.end(shared));
     }
 }
 

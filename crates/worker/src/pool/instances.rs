@@ -2,7 +2,7 @@
 
 use super::{
     AHEAD_S, BOOTING_MAX, CLONE_BYTES, CLONES_PER_STEP, Command, FAILURES_MAX, INSTANCE_BYTES_MIN, InitError,
-    ORDERED_MAX, Ordered, Refusal, SPARES_IDLE, SPARES_MAX, Spare, Version, Zygote, cpu_millis,
+    ORDERED_MAX, Ordered, Refusal, SPARES_IDLE, SPARES_MAX, Spare, Version, Zygote, cpu_share,
 };
 use crate::{
     instance::{self, Answer},
@@ -78,7 +78,7 @@ impl Version {
             memory_bytes: (u64::from(function.memory_mb) << 20)
                 .saturating_sub(live.resident_bytes)
                 .max(INSTANCE_BYTES_MIN),
-            cpu_millis: Some(cpu_millis(function.memory_mb)),
+            cpu_millis: Some(cpu_share(function)),
             processes: self.shared.options.limits.processes,
             counted: one_use,
         };

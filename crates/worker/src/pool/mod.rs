@@ -502,6 +502,12 @@ async fn next_event(live: &mut Option<Live>) -> Event {
     }
 }
 
+/// CPU share of a function's calls, in thousandths. A job's may have a processor each where nobody else wants it.
+pub(crate) fn cpu_share(function: &FunctionConfiguration) -> u64 {
+    let share = cpu_millis(function.memory_mb);
+    if function.job.is_some() { share.max(1000) } else { share }
+}
+
 /// CPU share of a memory size, in thousandths.
 pub(crate) fn cpu_millis(memory_mb: u32) -> u64 {
     u64::from(memory_mb) * 1000 / u64::from(MEMORY_MB_PER_CPU)
