@@ -49,6 +49,9 @@ pub enum Error {
     /// The queues.
     #[error("the queues do not open: {0}")]
     Queues(#[from] dayfly_triggers::queues::Error),
+    /// The event source mappings.
+    #[error("the event source mappings do not open: {0}")]
+    Mappings(#[from] dayfly_triggers::mappings::Error),
     /// The worker.
     #[error(transparent)]
     Worker(#[from] dayfly_worker::Error),
@@ -112,7 +115,10 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     let environments = dayfly_scheduler::Environments::start(worker.builder().clone());
     let layers = dayfly_scheduler::Layers::new(store.clone(), environments.clone(), clock.clone(), &config.limits);
 
+    info!("starting the triggers");
     let queues = dayfly_triggers::Queues::start(store.clone(), clock.clone()).await?;
+    let mappings =
+        dayfly_triggers::Mappings::start(store.clone(), clock.clone(), queues.clone(), scheduler.clone()).await?;
 
     info!("starting the gateway");
     let gateway = Gateway::new(dayfly_gateway::Options {
@@ -123,6 +129,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
         store: store.clone(),
         objects: dayfly_objects::Objects::start(store.clone(), clock.clone()),
         queues: queues.clone(),
+        mappings: mappings.clone(),
         clock,
         limits: config.limits,
         account: keys.account,
@@ -165,7 +172,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     let _ = stop_front.send(true);
     queues.stop();
     tokio::select! {
-        () = async { tokio::join!(scheduler.drain(drain), async { let _ = front.await; }); } => {}
+        () = async { tokio::join!(mappings.drain(drain), scheduler.drain(drain), async { let _ = front.await; }); } => {}
         name = signals.next() => warn!(signal = name, "ending the calls that run"),
     }
     // What still runs has had its time: the worker ends it and takes down cgroups, mounts and networks.

@@ -3,6 +3,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod mappings;
+pub mod patterns;
 pub mod queues;
 
+pub use mappings::Mappings;
 pub use queues::Queues;

@@ -85,13 +85,19 @@ impl Server {
         .unwrap();
         let environments = dayfly_scheduler::Environments::start(builder);
         let layers = Layers::new(store.clone(), environments.clone(), clock.clone(), &limits);
+        let queues = dayfly_triggers::Queues::start(store.clone(), clock.clone()).await.unwrap();
+        let mappings =
+            dayfly_triggers::Mappings::start(store.clone(), clock.clone(), queues.clone(), scheduler.clone())
+                .await
+                .unwrap();
         let gateway = Gateway::new(Options {
             scheduler,
             layers,
             environments,
             meter,
             objects: dayfly_objects::Objects::start(store.clone(), clock.clone()),
-            queues: dayfly_triggers::Queues::start(store.clone(), clock.clone()).await.unwrap(),
+            queues,
+            mappings,
             store,
             clock,
             limits,

@@ -69,6 +69,23 @@ impl Queues {
         }
     }
 
+    /// Waits until a message is visible. Somebody else may take it first.
+    pub async fn arrival(&self, queue: &Queue) -> Result<(), Error> {
+        loop {
+            let bell = queue.bell.notified();
+            tokio::pin!(bell);
+            bell.as_mut().enable();
+            let next = self.next_visible(queue).await?.unwrap_or(Timestamp::MAX);
+            if next <= self.inner.clock.now() {
+                return Ok(());
+            }
+            tokio::select! {
+                () = bell => {}
+                () = self.inner.clock.sleep_until(next) => {}
+            }
+        }
+    }
+
     /// When the first message is or becomes visible; `None` when there is none.
     pub async fn next_visible(&self, queue: &Queue) -> Result<Option<Timestamp>, Error> {
         let configuration = queue.configuration().await?;

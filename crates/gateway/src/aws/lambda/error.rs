@@ -2,6 +2,7 @@
 
 use crate::aws::Error;
 use dayfly_scheduler::{functions, layers};
+use dayfly_triggers::mappings;
 use dayfly_types::{FunctionArn, InvokeError};
 use http::StatusCode;
 
@@ -54,6 +55,19 @@ impl From<layers::Error> for Error {
             E::Code(error) => functions::Error::Code(error).into(),
             E::Store(error) => Self::internal(error),
             other => invalid_parameter(other.to_string()),
+        }
+    }
+}
+
+impl From<mappings::Error> for Error {
+    fn from(error: mappings::Error) -> Self {
+        use mappings::Error as E;
+        let text = error.to_string();
+        match error {
+            E::NotFound => Self::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", text),
+            E::Exists { .. } => Self::new(StatusCode::CONFLICT, "ResourceConflictException", text),
+            E::Pattern(_) | E::TooMany => invalid_parameter(text),
+            E::Store(_) => Self::internal(text),
         }
     }
 }

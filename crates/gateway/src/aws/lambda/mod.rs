@@ -6,6 +6,7 @@ mod create_function;
 mod delete_function;
 pub mod dto;
 mod error;
+mod event_source_mappings;
 mod function_concurrency;
 mod function_urls;
 mod get_account_settings;
@@ -89,6 +90,11 @@ pub async fn answer(gateway: &Gateway, request: Request) -> Result<Response, Err
         "DeleteLayerVersion" => layers::delete(gateway, &request, named, last).await,
         "ListLayers" => layers::list(gateway, &request).await,
         "ListLayerVersions" => layers::list_versions(gateway, &request, named).await,
+        "CreateEventSourceMapping" => event_source_mappings::create(gateway, &request).await,
+        "GetEventSourceMapping" => event_source_mappings::get(gateway, &request, named).await,
+        "UpdateEventSourceMapping" => event_source_mappings::update(gateway, &request, named).await,
+        "DeleteEventSourceMapping" => event_source_mappings::delete(gateway, &request, named).await,
+        "ListEventSourceMappings" => event_source_mappings::list(gateway, &request).await,
         "TagResource" => tags::tag_resource(gateway, &request, named).await,
         "UntagResource" => tags::untag_resource(gateway, &request, named).await,
         "ListTags" => tags::list_tags(gateway, &request, named).await,
