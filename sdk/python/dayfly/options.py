@@ -85,7 +85,7 @@ def start(
     prefix = f"{uuid.uuid4()}/out/"
     pickled = pickling.function_file(function, prefix, setup, shared)
     description = _description(options, options.name or name or name_of(function))
-    description["imports"] = pickling.imports(pickled.modules | modules)
+    description["imports"] = pickling.imports(pickled.modules | pickled.standard | modules)
     for left in reversed(range(_START_TRIES)):
         endpoint = connection.find(options.endpoint)
         description["environment"] = _environment(options, endpoint).wire(endpoint)

@@ -43,11 +43,12 @@ _kinds: dict[str, str] = {}
 
 
 class Pickled(NamedTuple):
-    """A pickle, the buffers that lie beside it, and the installed modules that it refers to."""
+    """A pickle, the buffers that lie beside it, and the modules that it refers to: installed ones, and the library's."""
 
     data: bytes
     buffers: list[pickle.PickleBuffer]
     modules: frozenset[str]
+    standard: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:
@@ -177,7 +178,7 @@ def _dump(value: Any, beside: Optional[int], local_by_value: bool) -> Pickled:
         finally:
             for module in pickler.registered:
                 cloudpickle.unregister_pickle_by_value(module)
-    return Pickled(file.getvalue(), buffers, frozenset(pickler.modules))
+    return Pickled(file.getvalue(), buffers, frozenset(pickler.modules), frozenset(pickler.standard))
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -188,6 +189,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self, file: Any, protocol: int, buffer_callback: Any) -> None:
         super().__init__(file, protocol, buffer_callback)
         self.modules: set[str] = set()
+        self.standard: set[str] = set()
         self.registered: list[types.ModuleType] = []
 
     def reducer_override(self, obj: Any) -> Any:
@@ -207,6 +209,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         kind = module_kind(name)
         if kind == "installed":
             self.modules.add(name)
+        elif kind == "standard" and not name.startswith("_") and name not in sys.builtin_module_names:
+            self.standard.add(name)
         elif kind == "local" and self.local_by_value:
             module = sys.modules[name]
             if name not in cloudpickle.list_registry_pickle_by_value():
@@ -237,7 +241,7 @@ def _imported_by(code: types.CodeType) -> set[str]:
 
 
 def module_kind(name: Optional[str]) -> str:
-    """`main`, `standard`, `installed`, `local`, or `unknown` when there is no such module."""
+    """`main`, `standard`, `installed`, `local`, `own` (this package's), or `unknown` when there is no such module."""
     if not isinstance(name, str):
         return "unknown"
     if name in ("__main__", "__mp_main__"):
@@ -253,9 +257,12 @@ def module_kind(name: Optional[str]) -> str:
 
 def _kind_of(name: str, module: types.ModuleType) -> str:
     top = name.partition(".")[0]
-    if top == "dayfly" or top == "cloudpickle":
-        # The client's half of this package is not for calls; what they need is registered where it is pickled.
+    if top == "cloudpickle":
+        # In every environment that takes calls.
         return "standard"
+    if top == "dayfly":
+        # The client's half of this package is not for calls; what they need is registered where it is pickled.
+        return "own"
     if top in getattr(sys, "stdlib_module_names", ()):
         return "standard"
     file = getattr(module, "__file__", None)
