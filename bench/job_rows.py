@@ -193,7 +193,7 @@ def array(effort):
         group.rounds = 1
         large, large_failed = group.turns(sides, lambda side, deadline_s: one(side, deadline_s, size, True))
         small, small_failed = group.turns(sides, lambda side, deadline_s: one(side, deadline_s, 80_000, True))
-    what = f"{count:,} calls over a captured array of {size // 1_000_000} MB"
+    what = f"{count:,} calls over a captured array of {size // 1_000_000} MB, each a nearest neighbour among all of it"
     rows = []
     for side in sides[1:]:
         target, met = ("≤ 1.2×", lambda ratio: ratio <= 1.2) if side == "loky" else ("–", None)

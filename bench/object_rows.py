@@ -1,4 +1,4 @@
-"""The rows of the object store: writing and reading objects with eight clients, against another server and bare files."""
+"""The rows of the object store: writing and reading objects with eight clients, against other servers and bare files."""
 
 import contextlib
 import pathlib
@@ -31,10 +31,12 @@ def objects(effort):
     with cloud.server() as running, contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dayfly-bench-")))
         sides = {"ours": Store(running.address, running.server.client("s3", **PRESIGNED), folder), "files": Files(folder)}
-        try:
-            sides["moto"] = stack.enter_context(moto(folder))
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            failed["moto"] = repr(error)
+        for name, other in (("s3s-fs", s3s), ("moto", moto)):
+            try:
+                sides[name] = stack.enter_context(other(folder))
+            except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+                tools.say(f"{name} failed: {error!r}")
+                failed[name] = repr(error)
         for number in range(effort.rounds // 2 + 1):
             if number and time.monotonic() > end:
                 break
@@ -52,7 +54,7 @@ def objects(effort):
 
 
 def row(verb, name, count, size, runs, failed):
-    """One row: ours, and both others in one cell."""
+    """One row: ours, and all others in one cell."""
 
     def figure(side):
         rate = median(run["per_second"] for run in runs[verb, name, side])
@@ -63,7 +65,11 @@ def row(verb, name, count, size, runs, failed):
         return median(a["per_second"] / b["per_second"] for a, b in both)
 
     version = tools.versions_of_jobs()["moto"]
-    titles = {"moto": f"moto {version} (keeps, but does not sync)", "files": "bare files, synced and renamed"}
+    titles = {
+        "s3s-fs": f"s3s-fs {tools.S3S_VERSION} (does not sync)",
+        "moto": f"moto {version} (keeps, but does not sync)",
+        "files": "bare files, synced and renamed",
+    }
     there = [side for side in titles if side not in failed]
     theirs = [f"{figure(side)} {side}" for side in there] + [f"{side} failed" for side in titles if side in failed]
     ratio = "; ".join(f"{against(side):.2f}× {side}" for side in there) or "–"
@@ -114,20 +120,33 @@ def without_errors(*arguments):
     return found
 
 
-@contextlib.contextmanager
 def moto(folder):
-    """moto's server on a port that is free now."""
+    """moto's server."""
+    return other(folder, lambda port: [tools.jobs_python(), "-m", "moto.server", "-H", "127.0.0.1", "-p", port])
+
+
+def s3s(folder):
+    """The server that comes with s3s, over a folder of its own."""
+    program, root = tools.s3s_fs(), folder / "s3s-fs"
+    root.mkdir()
+    keys = ["--access-key", "bench", "--secret-key", "bench"]
+    return other(folder, lambda port: [program, "--host", "127.0.0.1", "--port", port, *keys, root])
+
+
+@contextlib.contextmanager
+def other(folder, command_of):
+    """A server on a port that is free now; its keys are "bench"."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    command = [tools.jobs_python(), "-m", "moto.server", "-H", "127.0.0.1", "-p", address.rpartition(":")[2]]
+    command = command_of(address.rpartition(":")[2])
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen([str(part) for part in command], cwd=folder, **quiet)
     try:
         deadline = time.monotonic() + START_S
         while not answers(address):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("moto's server did not start")
+                raise RuntimeError(f"{command[0]} did not start")
             time.sleep(0.1)
         config = Config(retries={"total_max_attempts": 1}, **PRESIGNED)
         keys = {"aws_access_key_id": "bench", "aws_secret_access_key": "bench", "region_name": "us-east-1"}

@@ -17,6 +17,10 @@ PYTHON = VENV / "bin" / "python"
 # Of the peers that run Python functions; much, so only made when it is used.
 JOBS_VENV = pathlib.Path(os.environ.get("DAYFLY_BENCH_JOBS_VENV") or ROOT / ".venv-bench-jobs").resolve()
 INSTALL_S = 900
+# Built by cargo when it is used: another object store.
+S3S = pathlib.Path(os.environ.get("DAYFLY_BENCH_S3S") or ROOT / ".bench-s3s").resolve()
+S3S_VERSION = "0.14.1"
+BUILD_S = 1800
 LOAD = TARGET / "release" / "load"
 FLOOR = TARGET / "release" / "examples" / "floor"
 STORE = TARGET / "release" / "examples" / "enqueue_bench"
@@ -61,6 +65,30 @@ def versions_of_jobs():
     """Versions of what is in .venv-bench-jobs, by name."""
     lines = (HERE / "requirements-jobs.txt").read_text().splitlines()
     return dict(line.split("==") for line in lines if "==" in line)
+
+
+@functools.cache
+def s3s_fs():
+    """The program of s3s-fs, built with the first use: some minutes. Raises `RuntimeError` when it cannot be."""
+    program = S3S / "bin" / "s3s-fs"
+    version = [program, "--version"]
+    if not program.exists() or subprocess.run(version, capture_output=True, text=True).stdout.split()[-1:] != [S3S_VERSION]:
+        say(f"building s3s-fs {S3S_VERSION} in {S3S}")
+        S3S.mkdir(exist_ok=True)
+        # Not for the repository, whatever its ignore list says.
+        (S3S / ".gitignore").write_text("*\n")
+        command = ["cargo", "install", "s3s-fs", "--version", S3S_VERSION, "--locked", "--features", "binary", "--quiet", "--root", S3S]
+        done = subprocess.run(
+            [str(part) for part in [*command, "--target-dir", S3S / "target"]],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=BUILD_S,
+        )
+        shutil.rmtree(S3S / "target", ignore_errors=True)
+        if done.returncode:
+            raise RuntimeError(f"s3s-fs cannot be built: {done.stderr.strip().splitlines()[-1:]}")
+    return program
 
 
 def install_in(venv, interpreter, name):

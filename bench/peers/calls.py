@@ -1,7 +1,7 @@
 """Python calls through one contender: `calls.py CONTENDER each|auto|array|first COUNT [BYTES]`. Prints JSON.
 
 `each` is a task per call, `auto` leaves it to the contender how many share one, `array` gives all calls one array of
-BYTES, `first` is one call by a program that has just started. What a contender needs to be ready is not counted, but for
+BYTES, all of which each of them reads, `first` is one call by a program that has just started. What a contender needs to be ready is not counted, but for
 `first`; Dayfly's server is that of DAYFLY_DATA.
 """
 
@@ -12,16 +12,33 @@ import sys
 import time
 
 WORKERS = 2
+DIMENSIONS = 64
 
 
 def increment(number):
     return number + 1
 
 
-def part(array, number):
-    """The sum of a thousandth of the array. Whole numbers: it is the same wherever the array lies in memory."""
-    length = len(array) // 1000
-    return int(array[number * length : (number + 1) * length].sum())
+def points(size):
+    """So many bytes of points on a sphere, a row each."""
+    import numpy as np
+
+    found = np.random.default_rng(0).standard_normal((size // (4 * DIMENSIONS), DIMENSIONS), dtype=np.float32)
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return found
+
+
+def place(array, number, count):
+    """The point that query `number` of `count` is about."""
+    return number * len(array) // count
+
+
+def nearest(array, count, number):
+    """Which point is nearest to one that is a little beside another: looks at all of them."""
+    import numpy as np
+
+    beside = np.random.default_rng(number).standard_normal(array.shape[1], dtype=np.float32) / 100
+    return int((array @ (array[place(array, number, count)] + beside)).argmax())
 
 
 # A contender yields `run(function, shared, items, auto)`: the list of results of `function(*shared, item)`.
@@ -126,11 +143,9 @@ def main():
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     if work == "array":
-        import numpy as np
-
-        array = np.random.default_rng(0).integers(1 << 32, size=int(rest[0]) // 8)
-        function, shared = part, (array,)
-        expected = [part(array, number) for number in items]
+        array = points(int(rest[0]))
+        function, shared = nearest, (array, len(items))
+        expected = [place(array, number, len(items)) for number in items]
     with CONTENDERS[contender]() as run:
         if work != "first":
             run(increment, (), range(2 * WORKERS), False)
