@@ -272,10 +272,10 @@ def _load_environment():
     return job
 
 
-def _load_job(job):
+def _load_job(job, clones=False):
     """A job's function, in place of a handler."""
     try:
-        return job.load()
+        return job.load(clones)
     except SystemExit:
         raise
     except job.InvalidFile as error:
@@ -543,7 +543,7 @@ def _zygote(start):
         machine.gather_code()
         if job:
             _await_job(machine, job, start)
-            function = _load_job(job)
+            function = _load_job(job, True)
             machine.settle()
     except _InitFailed as failed:
         _flush()

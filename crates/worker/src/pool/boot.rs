@@ -106,7 +106,8 @@ impl Version {
         if let Some(live) = &mut self.live {
             live.zygote = Zygote::Ready;
             live.init_us = Some(live.started.elapsed().as_micros() as u64);
-            live.resident_bytes = live.zygote_cgroup.as_ref().map_or(0, Cgroup::resident_bytes);
+            let resident_bytes = live.zygote_cgroup.as_ref().map_or(0, Cgroup::resident_bytes);
+            live.resident_bytes = resident_bytes.saturating_sub(self.recipe.code.shared_bytes());
             let processes = self.shared.options.limits.processes;
             if let Some(Err(error)) = live.zygote_cgroup.as_ref().map(|cgroup| cgroup.admit_clones(processes)) {
                 tracing::warn!(%error, "calls of a version share the count of processes of its init");

@@ -93,6 +93,16 @@ pub enum Code {
     Job(Arc<crate::job::Published>),
 }
 
+impl Code {
+    /// At most so much of the zygote's memory is data that all calls share: it is not counted against each of them.
+    fn shared_bytes(&self) -> u64 {
+        match self {
+            Self::Package(_) => 0,
+            Self::Job(published) => std::fs::metadata(published.file.path()).map_or(0, |metadata| metadata.len()),
+        }
+    }
+}
+
 /// Starts the actor of a version.
 pub fn start(shared: Arc<Shared>, recipe: Recipe) -> VersionHandle {
     // Bounded by the calls admitted above: each has at most one command under way.
