@@ -61,6 +61,7 @@ _record_fork_hooks()
 
 import gc  # noqa: E402
 import importlib  # noqa: E402
+import io  # noqa: E402
 import json  # noqa: E402
 import logging  # noqa: E402
 import signal  # noqa: E402
@@ -76,6 +77,8 @@ JOB_BYTES_MAX = 128 << 10
 AGAIN = b"again"
 # What the environment says to the C library and to the dynamic linker is for this process alone.
 _LOADER_SETTINGS = ("GLIBC_TUNABLES", "LD_BIND_NOW")
+# From Python 3.12 on Lambda's runtime leaves characters as they are.
+_ASCII_ONLY = sys.version_info < (3, 12)
 _is_job = sys.argv[1:2] == ["job"]
 # Must be the set that the seccomp filter lets pass: parent, user, pid, mount, ipc and uts namespaces, the thread id
 # written and cleared as fork does, SIGCHLD.
@@ -161,26 +164,24 @@ def _default(value):
     raise TypeError("Object of type %s is not JSON serializable" % value.__class__.__name__)
 
 
-# The context of the one call that a process serves.
-_context = LambdaContext()
+# The context of the one call that a process serves. Made when init is done, since it lies beside what calls use.
+_context = None
 
 
 def _make_codec():
-    """JSON in and out: what `json` makes anew for each value, made once; and the slow way out for what is refused there."""
+    """JSON in and out: what `json` makes anew for each value, made once."""
     from json import decoder, encoder
 
-    # From Python 3.12 on Lambda's runtime leaves characters as they are.
-    ascii_only = sys.version_info < (3, 12)
-    slow = json.JSONEncoder(default=_default, ensure_ascii=ascii_only).encode
     scan = decoder.scanner.make_scanner(json.JSONDecoder())
     make = encoder.c_make_encoder
     if make is None:
-        return scan, lambda value, _level: (slow(value),), slow
-    escape = encoder.encode_basestring_ascii if ascii_only else encoder.encode_basestring
-    return scan, make({}, _default, escape, None, ": ", ", ", False, False, True), slow
+        return scan, lambda value, _level: (_encode_slowly(value),)
+    escape = encoder.encode_basestring_ascii if _ASCII_ONLY else encoder.encode_basestring
+    return scan, make({}, _default, escape, None, ": ", ", ", False, False, True)
 
 
-_decode, _encode, _encode_slowly = _make_codec()
+def _encode_slowly(value):
+    return json.dumps(value, default=_default, ensure_ascii=_ASCII_ONLY)
 
 
 class _RequestIdFilter(logging.Filter):
@@ -300,6 +301,17 @@ def _send(call, kind, body):
     rest = memoryview(kind + len(body).to_bytes(4, "little") + body)
     while rest:
         rest = rest[os.write(call, rest) :]
+
+
+def _streams():
+    """What output waits in, if it is Python's own. Where its memory is as it was after a flush, none waits."""
+    found = []
+    for stream in (sys.stdout, sys.stderr):
+        if type(stream) is io.TextIOWrapper and type(stream.buffer) is io.BufferedWriter:
+            found += [stream, stream.buffer]
+        else:
+            found += [None, None]
+    return tuple(found)
 
 
 def _flush():
@@ -422,26 +434,48 @@ class _Machine(object):
 
         loader = machinery.ExtensionFileLoader("_dayfly_zygote", "/var/runtime/zygote.so")
         self.code = util.module_from_spec(util.spec_from_loader(loader.name, loader))
+        self.padding = []
 
     def state(self, function, first):
-        """What a call needs, in the order of `zygote.rs`. `first` is what a clone does before its call, or None."""
+        """What a call needs, in the order of `zygote.rs`. `first` is what a clone does before its call, or None.
+
+        All of it is made here, so that it lies on few pages: each that a call writes to, if only by counting references,
+        is copied for each clone.
+        """
+        global _context
+        self.pad()
         with open("/var/runtime/call.bpf", "rb") as file:
             call_filter = file.read()
-        codec = (None, None) if _is_job else (_decode, _encode)
+        _context = LambdaContext()
+        _context.__dict__ = dict(vars(_context))
+        nothing = type(_no_handler)(_no_handler.__code__.replace(), {}, "nothing", (None,))
+        streams = _streams()
+        codec = (None, None) if _is_job else _make_codec()
         fields = ("aws_request_id", "invoked_function_arn", "client_context", "tenant_id", "_deadline_ms")
         return (
-            (call_filter, first, function, _no_handler)
+            (call_filter, first, function, nothing)
             + codec
             + (_context, vars(_context))
-            + fields
+            # Not the names that other code has.
+            + tuple("".join((name[:1], name[1:])) for name in fields)
             + (os.environ, "_X_AMZN_TRACE_ID")
             + (vars(sys), "stdout", "stderr", "flush", "")
             + (_client_context, _decode_anew, _encode_anew, _raised)
+            + (streams, tuple(type(stream).__basicsize__ for stream in streams))
         )
+
+    def pad(self):
+        """Fills the room that is left in the pools of the interpreter's allocator: what comes then lies together."""
+        pool_bytes, first_block, head_bytes = 16384 if sys.version_info >= (3, 10) else 4096, 48, bytes().__sizeof__()
+        for size in range(48, 513, 16):
+            # No more than 2 MB in all. (Another allocator has no such pools.)
+            for _ in range((64 << 10) // size):
+                self.padding.append(bytes(size - head_bytes))
+                if id(self.padding[-1]) % pool_bytes == first_block:
+                    break
 
     def settle(self):
         """Makes what is there cheap to clone."""
-        self.code.rehearse(self.state(_no_handler, None))
         gc.collect()
         gc.freeze()
         self.collapse()
@@ -553,12 +587,14 @@ def _zygote(start):
     if "threading" in sys.modules:
         # The main thread of a clone is the first of its pid namespace.
         sys.modules["threading"].main_thread()._native_id = 1
-    state = machine.state(function, _first_of_clones(job and job.first()))
+    first = _first_of_clones(job and job.first())
+    _flush()
+    state = machine.state(function, first)
+    machine.code.rehearse(state)
     thread_id = machine.code.thread_id()
     unclonable = job.unclonable() if job else ""
     if not thread_id:
         unclonable = "the kernel does not tell the thread id's address (CONFIG_CHECKPOINT_RESTORE)"
-    _flush()
     os.write(CONTROL_FD, b"R" + unclonable.encode())
     machine.code.zygote(state, CLONE_FLAGS, thread_id)
 

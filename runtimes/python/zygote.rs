@@ -248,6 +248,9 @@ struct State {
     decode_anew: Ref,
     encode_anew: Ref,
     raised: Ref,
+    /// What output waits in: standard output, its buffer, standard error, its buffer, or None; and how large each is.
+    streams: Ref,
+    stream_bytes: Ref,
 }
 
 impl State {
@@ -260,6 +263,58 @@ impl State {
         }
         // SAFETY: the structure is so many pointers in a row.
         unsafe { core::mem::transmute(items) }
+    }
+}
+
+/// An object of the interpreter's and what its memory was, but for the count of references.
+struct Watched {
+    object: Ref,
+    words: usize,
+    was: [u64; Self::WORDS_MAX],
+}
+
+impl Watched {
+    const WORDS_MAX: usize = 48;
+    const COUNT_WORDS: usize = 1;
+
+    fn new(object: Ref, bytes: usize) -> Self {
+        let words = bytes / size_of::<u64>();
+        let object = if object == none() || words > Self::WORDS_MAX { null_mut() } else { object };
+        let mut watched = Self { object, words, was: [0; Self::WORDS_MAX] };
+        for index in Self::COUNT_WORDS..watched.len() {
+            watched.was[index] = watched.word(index);
+        }
+        watched
+    }
+
+    fn len(&self) -> usize {
+        if self.object.is_null() { 0 } else { self.words }
+    }
+
+    fn word(&self, index: usize) -> u64 {
+        // SAFETY: the object is so many words long, and the state keeps it.
+        unsafe { self.object.cast::<u64>().add(index).read() }
+    }
+
+    fn is_as_it_was(&self) -> bool {
+        (Self::COUNT_WORDS..self.len()).all(|index| self.was[index] == self.word(index))
+    }
+}
+
+/// Standard output, its buffer, standard error, its buffer, when they were flushed.
+struct Streams([Watched; 4]);
+
+impl Streams {
+    fn of(state: &State) -> Self {
+        Self([0, 1, 2, 3].map(|index| Watched::new(item(state.streams, index), number_at(state.stream_bytes, index))))
+    }
+
+    /// Whether nothing waits to be written by a stream.
+    fn are_calm(&self, stream: Ref) -> bool {
+        let [one, its_buffer, other, others_buffer] = &self.0;
+        [(one, its_buffer), (other, others_buffer)]
+            .iter()
+            .any(|(text, buffer)| text.object == stream && text.is_as_it_was() && buffer.is_as_it_was())
     }
 }
 
@@ -387,6 +442,7 @@ unsafe extern "C" fn has_order(_module: Ref, arguments: Ref) -> Ref {
 unsafe extern "C" fn zygote(_module: Ref, arguments: Ref) -> Ref {
     let state = State::of(item(arguments, 0));
     let (flags, thread_id) = (number_at(arguments, 1), number_at(arguments, 2));
+    let streams = Streams::of(&state);
     let Some((code, length)) = bytes_of(state.filter) else { return none() };
     let filter = Filter { instructions: (length / 8) as u16, code };
     // The last two arguments of clone have another order on each machine.
@@ -408,7 +464,7 @@ unsafe extern "C" fn zygote(_module: Ref, arguments: Ref) -> Ref {
         match unsafe { call(number::CLONE, arguments) } {
             0 => {
                 shut_in(&filter, log_fd);
-                Instance { state: &state, call_fd }.begin();
+                Instance { state: &state, streams: Some(&streams), call_fd }.begin();
             }
             pid if pid > 0 => say(b'C', pid as i32),
             error => say(b'E', error as i32),
@@ -482,18 +538,19 @@ fn must(exit_status: usize, result: isize) {
 /// `rehearse(state)`: does what every call does, but for the function.
 unsafe extern "C" fn rehearse(_module: Ref, arguments: Ref) -> Ref {
     let state = State::of(item(arguments, 0));
-    Instance { state: &state, call_fd: -1 }.rehearse();
+    Instance { state: &state, streams: None, call_fd: -1 }.rehearse();
     none()
 }
 
 /// `serve(state, call)`: serves the call behind a call socket, and ends the process.
 unsafe extern "C" fn serve(_module: Ref, arguments: Ref) -> Ref {
     let state = State::of(item(arguments, 0));
-    Instance { state: &state, call_fd: number_at(arguments, 1) as i32 }.serve()
+    Instance { state: &state, streams: None, call_fd: number_at(arguments, 1) as i32 }.serve()
 }
 
 struct Instance<'a> {
     state: &'a State,
+    streams: Option<&'a Streams>,
     call_fd: i32,
 }
 
@@ -662,7 +719,8 @@ impl Instance<'_> {
             // SAFETY: as above. A stream that cannot be written to has been so all along.
             unsafe {
                 let stream = PyDict_GetItem(state.system, name);
-                if !stream.is_null() && PyObject_CallMethodObjArgs(stream, state.flush, end).is_null() {
+                let is_calm = stream.is_null() || self.streams.is_some_and(|streams| streams.are_calm(stream));
+                if !is_calm && PyObject_CallMethodObjArgs(stream, state.flush, end).is_null() {
                     PyErr_Clear();
                 }
             }

@@ -6,7 +6,7 @@ use crate::{
     sys,
 };
 use rustix::{
-    fd::AsFd,
+    fd::{AsFd, BorrowedFd},
     fs::{Mode, OFlags},
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
@@ -67,8 +67,9 @@ pub fn mount_proc(hide_others: bool) -> io::Result<()> {
 /// Mounts a `/proc` of the pid namespace of `pid`, whose mount namespace the caller has entered.
 ///
 /// Newer kernels (6.17 on) can be told which pid namespace is meant. On older ones somebody in it has to mount.
-pub fn mount_proc_of(pid: i32) -> io::Result<()> {
-    let namespace = rustix::fs::open(format!("/proc/{pid}/ns/pid"), OFlags::CLOEXEC, Mode::empty())?;
+pub fn mount_proc_of(pid: i32, process: BorrowedFd<'_>) -> io::Result<()> {
+    let by_path = |_| rustix::fs::open(format!("/proc/{pid}/ns/pid"), OFlags::CLOEXEC, Mode::empty());
+    let namespace = sys::pid_namespace_of(process).or_else(by_path)?;
     let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     if fsconfig_set_fd(&context, "pidns", &namespace).is_err() {
         return sys::in_pid_namespace(namespace.as_fd(), || mount_proc(false));

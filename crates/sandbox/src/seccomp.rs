@@ -8,7 +8,7 @@ use crate::sys::{INSTANCE_FLAGS, NAMESPACE_FLAGS};
 use libc::c_long;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp as Is, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
+    SeccompRule, TargetArch, sock_filter,
 };
 use std::collections::BTreeMap;
 
@@ -461,15 +461,29 @@ pub fn boot() -> Result<[BpfProgram; 2]> {
     Ok([allowed, refused])
 }
 
-/// The filter that a clone puts on top: no namespaces any more.
-pub fn call() -> Result<BpfProgram> {
-    let flags = NAMESPACE_FLAGS as u32;
-    let mut rules: Vec<SeccompRule> = Vec::new();
-    for bit in (0..32).map(|bit| 1u32 << bit).filter(|bit| flags & bit != 0) {
-        rules.push(rule(0, Is::MaskedEq(u64::from(bit)), u64::from(bit))?);
-    }
-    let rules = BTreeMap::from([(libc::SYS_clone, rules)]);
-    filter(rules, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32))
+/// The filter that a clone puts on top: no namespaces any more. Written by hand, since the kernel translates it for each
+/// call: ten instructions instead of sixty. The filters below it, which stay, refuse all other ways.
+pub fn call() -> BpfProgram {
+    // Offsets in `struct seccomp_data`; of an argument, the lower half is first.
+    const NUMBER: u32 = 0;
+    const ARCHITECTURE: u32 = 4;
+    const FIRST_ARGUMENT: u32 = 16;
+    const AUDIT_ARCHITECTURE: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
+    let instruction = |code: u32, jt, jf, k| sock_filter { code: code as u16, jt, jf, k };
+    let load = |offset| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
+    let result = |action| instruction(libc::BPF_RET | libc::BPF_K, 0, 0, action);
+    vec![
+        load(ARCHITECTURE),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, 0, AUDIT_ARCHITECTURE),
+        result(libc::SECCOMP_RET_KILL_PROCESS),
+        load(NUMBER),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, 0, libc::SYS_clone as u32),
+        result(libc::SECCOMP_RET_ALLOW),
+        load(FIRST_ARGUMENT),
+        instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, NAMESPACE_FLAGS as u32),
+        result(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        result(libc::SECCOMP_RET_ALLOW),
+    ]
 }
 
 /// A filter as the bytes of the kernel's `struct sock_filter` array, for a process that installs it itself.
@@ -505,7 +519,7 @@ mod tests {
     #[test]
     fn filters_compile_and_nothing_is_both_allowed_and_refused() {
         assert_eq!(boot().unwrap().len(), 2);
-        assert!(!to_bytes(&call().unwrap()).is_empty());
+        assert!(!to_bytes(&call()).is_empty());
         for (_, calls) in ALLOWED {
             for call in *calls {
                 assert!(!REFUSED.contains(call), "{call} is allowed and refused");

@@ -54,6 +54,16 @@ pub fn enter_mount_namespace(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// The pid namespace of the process behind `pidfd`. Newer kernels (6.11 on) give it without a look into `/proc`.
+pub fn pid_namespace_of(pidfd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const PIDFD_GET_PID_NAMESPACE: libc::c_ulong = 0xff05;
+    // SAFETY: this request takes no argument and returns a descriptor that nobody owns yet, close-on-exec.
+    unsafe {
+        let fd = check(libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_PID_NAMESPACE as _, 0).into())?;
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
 /// Runs `work` in a short-lived child inside the pid namespace behind `namespace`, and waits for it.
 pub fn in_pid_namespace(namespace: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let enter = |fd: BorrowedFd<'_>| {

@@ -48,6 +48,8 @@ pub struct Zygote {
     pub has_job: bool,
     /// Whether it has reported that init is done.
     pub ready: bool,
+    /// Where its words are put: too large to be made anew for each.
+    heard: Vec<u8>,
 }
 
 /// What a zygote may say.
@@ -94,9 +96,14 @@ impl Template {
             Boot::Instance { .. } => libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS,
         };
         match sys::fork(flags)? {
-            Some(pid) => {
-                Ok(Zygote { pid: pid.as_raw_nonzero().get(), socket: ours, waits: 0, has_job: false, ready: false })
-            }
+            Some(pid) => Ok(Zygote {
+                pid: pid.as_raw_nonzero().get(),
+                socket: ours,
+                waits: 0,
+                has_job: false,
+                ready: false,
+                heard: vec![0; ZYGOTE_DATAGRAM_BYTES_MAX],
+            }),
             None => {
                 let error = self.become_interpreter(boot, log, cgroups, theirs.as_fd());
                 // The log pipe is where the owner of the function looks.
@@ -217,7 +224,7 @@ impl Template {
         let clone = pidfd_open(process, PidfdFlags::empty())?;
         map_ids(pid, FUNCTION_ID, self.uid)?;
         sys::enter_mount_namespace(clone.as_fd())?;
-        let mounted = self.mount_for(pid);
+        let mounted = self.mount_for(pid, clone.as_fd());
         // A launcher that cannot come back must not go on.
         if sys::enter_mount_namespace(namespace).is_err() {
             sys::exit_now(70);
@@ -225,9 +232,9 @@ impl Template {
         mounted
     }
 
-    fn mount_for(&self, pid: i32) -> io::Result<()> {
+    fn mount_for(&self, pid: i32, clone: BorrowedFd<'_>) -> io::Result<()> {
         root::mount_private(&self.spec)?;
-        root::mount_proc_of(pid)
+        root::mount_proc_of(pid, clone)
     }
 }
 
@@ -245,9 +252,9 @@ impl Zygote {
     }
 
     /// What the zygote says next; `None` when it has closed its end.
-    pub fn listen(&self) -> io::Result<Option<Word>> {
-        let mut buffer = vec![0; ZYGOTE_DATAGRAM_BYTES_MAX];
-        let (bytes, _unwanted) = receive_bytes(&self.socket, &mut buffer, false)?;
+    pub fn listen(&mut self) -> io::Result<Option<Word>> {
+        let buffer = &mut self.heard;
+        let (bytes, _unwanted) = receive_bytes(&self.socket, buffer, false)?;
         let text = || String::from_utf8_lossy(&buffer[1..bytes]).into_owned();
         Ok(match buffer[..bytes].first() {
             None => None,

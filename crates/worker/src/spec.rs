@@ -69,7 +69,7 @@ impl Shared {
             fs::create_dir_all(folder)?;
         }
         open_to_read(&shared.runtime, 0o755)?;
-        let filter = seccomp::to_bytes(&seccomp::call().map_err(io::Error::other)?);
+        let filter = seccomp::to_bytes(&seccomp::call());
         let runtime =
             [("bootstrap.py", BOOTSTRAP), ("job.py", JOB), ("zygote.so", ZYGOTE), ("call.bpf", filter.as_slice())];
         for (name, content) in runtime {
