@@ -1,5 +1,6 @@
 """Limits that hold: each with its typed error, its log lines, its usage record and its bill."""
 
+import base64
 import json
 import os
 import pathlib
@@ -223,6 +224,39 @@ def test_a_flood_of_log_is_cut_and_said(server):
     dropped = 150_000 * 100 - (10 << 20)
     assert made.lines[-3] == f"[dayfly] {dropped} bytes of log were dropped: over the limit of one call"
     agree(made, record_of(server, "large", made))
+
+
+WRITING = """
+import io, os, sys
+def handler(event, context):
+    if event == "text": print("written", end="")
+    if event == "bytes": sys.stdout.buffer.write(b"written")
+    if event == "error": sys.stderr.write("written")
+    if event == "error's bytes": sys.stderr.buffer.write(b"written")
+    if event == "after a line": print("a line"); print("written", end="")
+    if event == "another stream": sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb")); print("written", end="")
+    if event == "both": print("writ", end=""); sys.stdout.flush(); sys.stdout.buffer.write(b"ten")
+    if event == "raised": print("written", end=""); raise ValueError
+"""
+
+
+def test_what_waits_to_be_written_is_written_at_the_end(server):
+    server.create("writing", WRITING)
+    for way in ["text", "bytes", "error", "error's bytes", "after a line", "another stream", "both", "raised"]:
+        lines = call(server, "writing", way).lines
+        assert "written" in lines, (way, lines)
+    assert "written" not in call(server, "writing", "nothing").lines
+
+
+def test_events_and_contexts_of_any_length_come_whole(server):
+    source = "def handler(event, context):\n    return [event, context.client_context.custom, context.aws_request_id]\n"
+    server.create("whole", source)
+    # Around what is read at once (2 KiB), what is copied (64 KiB), and both together.
+    for length in [1, 1500, 1700, 1900, 2046, 2047, 2048, 2049, 4096, 65_533, 65_536, 1_000_000]:
+        for custom in ["", "c" * 1800, "\u00fc" * 1000]:
+            context = base64.b64encode(json.dumps({"custom": custom}, ensure_ascii=False).encode()).decode()
+            answer, payload = server.invoke("whole", "e" * (length - 1) + "\u00fc", ClientContext=context)
+            assert payload == ["e" * (length - 1) + "\u00fc", custom, answer["ResponseMetadata"]["RequestId"]]
 
 
 def test_lines_that_look_like_ours_change_nothing(server):
