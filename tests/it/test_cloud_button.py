@@ -94,6 +94,20 @@ def test_who_starts_threads_in_an_import_is_told(button, tmp_path):
     assert "importing threads_at_import has started 1 thread(s)" in said[0], said
 
 
+@pytest.mark.parametrize("memory, threads", [(512, 1), (1769, 1), (3538, 2)])
+def test_numerical_libraries_have_a_thread_for_each_processor_of_a_call(button, memory, threads):
+    def look():
+        import numpy
+        import threadpoolctl
+
+        numpy.ones((300, 300)) @ numpy.ones((300, 300))
+        return {library["num_threads"] for library in threadpoolctl.threadpool_info()}, os.environ["OMP_NUM_THREADS"]
+
+    if (os.cpu_count() or 1) < threads:
+        pytest.skip("this machine has fewer processors")
+    assert dayfly.function(memory=memory)(look).submit().result(60 * harness.SLOW) == ({threads}, str(threads))
+
+
 def test_local_modules_go_along(button, tmp_path, monkeypatch):
     (tmp_path / "helpers_of_mine.py").write_text("FACTOR = 3\ndef triple(x):\n    return FACTOR * x\n")
     monkeypatch.syspath_prepend(str(tmp_path))
