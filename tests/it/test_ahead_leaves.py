@@ -46,3 +46,10 @@ def test_a_job_that_is_cancelled_while_it_boots_leaves_nothing(tmp_path, package
         harness.wait_until(lambda: harness.descendants(os.getpid()) == idle, what="no processes")
         assert server.stop() == 0
     assert server.leftovers() == {}
+
+
+def test_a_server_that_ends_when_it_is_idle_does_not_wait_for_them(tmp_path, packages):
+    with harness.Server(tmp_path / "data", "--exit-when-idle", "2") as server:
+        run_ahead(server, packages)
+        assert server.process.wait(30 * harness.SLOW) == 0
+    assert server.leftovers() == {}

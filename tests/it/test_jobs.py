@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import socket
 import time
 
@@ -425,3 +426,19 @@ def test_only_the_owner_gets_through_the_socket(folder):
                 os._exit(code)
         assert (ours, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) == (200, 0)
         assert own.stop() == 0
+
+
+def test_a_call_may_use_a_whole_processor_whatever_its_memory(server):
+    stream, _ = jobs.begin(server, "import time\ndef call(arguments): time.sleep(60)", memory_mb=128)
+    with stream:
+        stream.send(frame("C", {"n": 0}))
+        while stream.read()[0] != "W":
+            pass
+        quotas = set()
+        for folder in harness.cgroups(server.folder):
+            for name in ("cpu.max", "cpu.cfs_quota_us"):
+                path = pathlib.Path(folder) / name
+                if "/instance-" in str(folder) and path.exists():
+                    quotas.add(path.read_text().split()[0])
+        # What was killed before has none any more.
+        assert quotas - {"-1", "max"} == {"100000"}, quotas
