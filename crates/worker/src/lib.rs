@@ -244,6 +244,9 @@ impl Handle {
         job: &JobFunction,
         runtime: Runtime,
     ) -> Result<FunctionFile, code::Error> {
+        // The job's first calls come soon.
+        let cgroups = self.shared.cgroups.clone();
+        tokio::task::spawn_blocking(move || cgroups.rouse());
         let (functions, sha256, job) = (self.functions.clone(), sha256.to_owned(), job.clone());
         let interpreter = self.interpreter(runtime).cloned();
         let publish = move || functions.publish(&sha256, &file, &job, interpreter.as_ref(), runtime);
