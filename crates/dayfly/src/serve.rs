@@ -52,6 +52,9 @@ pub enum Error {
     /// The event source mappings.
     #[error("the event source mappings do not open: {0}")]
     Mappings(#[from] dayfly_triggers::mappings::Error),
+    /// The rules of events.
+    #[error("the rules do not open: {0}")]
+    Events(#[from] dayfly_triggers::events::Error),
     /// The worker.
     #[error(transparent)]
     Worker(#[from] dayfly_worker::Error),
@@ -119,6 +122,9 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     let queues = dayfly_triggers::Queues::start(store.clone(), clock.clone()).await?;
     let mappings =
         dayfly_triggers::Mappings::start(store.clone(), clock.clone(), queues.clone(), scheduler.clone()).await?;
+    let events =
+        dayfly_triggers::Events::start(store.clone(), clock.clone(), queues.clone(), Arc::new(scheduler.clone()))
+            .await?;
 
     info!("starting the gateway");
     let gateway = Gateway::new(dayfly_gateway::Options {
@@ -130,6 +136,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
         objects: dayfly_objects::Objects::start(store.clone(), clock.clone()),
         queues: queues.clone(),
         mappings: mappings.clone(),
+        events,
         clock,
         limits: config.limits,
         account: keys.account,

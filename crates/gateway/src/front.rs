@@ -3,7 +3,7 @@
 
 use crate::{
     Gateway,
-    aws::{Error, Protocol, Request, Response, apigateway, iam, lambda, logs, s3, sqs, sts},
+    aws::{Error, Protocol, Request, Response, apigateway, events, iam, lambda, logs, s3, sqs, sts},
     body, dayfly, http_in,
     sender::Sender,
     server::Peer,
@@ -143,6 +143,7 @@ async fn served(
         Service::ApiGateway => apigateway::answer(gateway, &request).await,
         Service::Iam => iam::answer(gateway, &request).await,
         Service::Logs => logs::answer(gateway, &request).await,
+        Service::Events => events::answer(gateway, &request).await,
         Service::Sqs(_) => sqs::answer(gateway, &request).await,
         Service::Dayfly => dayfly::answer(gateway, &request).await,
         Service::S3 => Err(Error::internal("S3 has its own way")),
@@ -187,6 +188,7 @@ fn service_on_socket(parts: &Parts) -> &str {
         (Some(service), _) => service,
         (None, Some(target)) if target.starts_with("Dayfly_") => "dayfly",
         (None, Some(target)) if target.starts_with("AmazonSQS.") => "sqs",
+        (None, Some(target)) if target.starts_with("AWSEvents.") => "events",
         (None, Some(_)) => "logs",
         _ if path == "/jobs" || path.starts_with("/jobs/") || path == "/environments" => "dayfly",
         _ if path == "/" => "sts",
@@ -225,6 +227,7 @@ enum Service {
     ApiGateway,
     Logs,
     Sqs(Protocol),
+    Events,
     Dayfly,
     Other { name: String, protocol: Protocol },
 }
@@ -239,6 +242,7 @@ impl Service {
             "iam" => Self::Iam,
             "apigateway" => Self::ApiGateway,
             "logs" => Self::Logs,
+            "events" => Self::Events,
             "sqs" => Self::Sqs(sqs::protocol(parts)),
             "dayfly" => Self::Dayfly,
             "" if parts.headers.contains_key("x-amz-target") => Self::Logs,
@@ -253,7 +257,7 @@ impl Service {
         match self {
             Self::Lambda | Self::ApiGateway => Protocol::RestJson,
             Self::S3 => Protocol::RestXml,
-            Self::Logs | Self::Dayfly => Protocol::Json,
+            Self::Logs | Self::Events | Self::Dayfly => Protocol::Json,
             Self::Sts | Self::Iam => Protocol::Query,
             Self::Sqs(protocol) | Self::Other { protocol, .. } => *protocol,
         }
@@ -266,7 +270,8 @@ impl Service {
             _ => (
                 match self {
                     Self::Dayfly => dayfly::body_limit(parts, limits).unwrap_or(SMALL_BODY_BYTES),
-                    Self::Sqs(_) => sqs::BODY_BYTES_MAX,
+                    // Events come in JSON within JSON.
+                    Self::Sqs(_) | Self::Events => sqs::BODY_BYTES_MAX,
                     Self::ApiGateway => apigateway::BODY_BYTES_MAX,
                     _ => SMALL_BODY_BYTES,
                 },

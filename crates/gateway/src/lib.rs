@@ -51,6 +51,8 @@ pub struct Options {
     pub objects: dayfly_objects::Objects,
     /// Message queues in that store.
     pub queues: dayfly_triggers::Queues,
+    /// Rules of events and schedules.
+    pub events: dayfly_triggers::Events,
     /// Which queue's messages call which function.
     pub mappings: dayfly_triggers::Mappings,
     /// Time for signatures and expiry.

@@ -3,9 +3,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod events;
 pub mod mappings;
 pub mod patterns;
 pub mod queues;
 
+pub use events::Events;
 pub use mappings::Mappings;
 pub use queues::Queues;

@@ -3,6 +3,7 @@
 
 pub mod apigateway;
 pub mod error;
+pub mod events;
 pub mod iam;
 pub mod lambda;
 pub mod logs;

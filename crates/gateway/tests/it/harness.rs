@@ -90,8 +90,11 @@ impl Server {
             dayfly_triggers::Mappings::start(store.clone(), clock.clone(), queues.clone(), scheduler.clone())
                 .await
                 .unwrap();
+        let calls = Arc::new(scheduler.clone());
+        let events = dayfly_triggers::Events::start(store.clone(), clock.clone(), queues.clone(), calls).await.unwrap();
         let gateway = Gateway::new(Options {
             scheduler,
+            events,
             layers,
             environments,
             meter,
