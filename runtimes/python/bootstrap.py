@@ -34,7 +34,9 @@ def _prepare_path():
 
     extra = [p for p in os.environ.get("PYTHONPATH", "").split(":") if p and p not in first]
     rest = [p for p in sys.path if p not in first and p not in extra and p != "/var/runtime"]
-    sys.path[:] = first + extra + rest
+    # Last, so that a boto3 of the function's own is found first. A job has what its caller has.
+    own = [] if sys.argv[1:2] == ["job"] else ["/var/runtime/packages"]
+    sys.path[:] = first + extra + rest + own
 
 
 _prepare_path()

@@ -22,6 +22,7 @@ use std::{
 use tokio::{sync::oneshot, task::JoinSet, time::Instant};
 use tracing::Instrument;
 
+mod aws_sdk;
 pub mod builder;
 pub mod code;
 pub mod environment;
@@ -71,6 +72,7 @@ pub struct Handle {
     interpreters: Arc<Vec<interpreters::Interpreter>>,
     code: code::Cache,
     builder: builder::Builder,
+    aws_sdk: aws_sdk::AwsSdk,
     functions: Arc<job::FunctionFiles>,
     versions: Arc<Mutex<Versions>>,
     draining: Arc<AtomicBool>,
@@ -193,6 +195,7 @@ impl Handle {
             slots: slots::Slots::of_machine(),
             interpreters,
             code,
+            aws_sdk: aws_sdk::AwsSdk::new(builder.clone()),
             builder,
             functions: Arc::new(functions),
             versions: Arc::default(),
@@ -218,12 +221,15 @@ impl Handle {
     }
 
     /// Unpacks and byte-compiles the package at `zip` (SHA-256 `sha256`, hexadecimal) for `runtime`, unless that is
-    /// done already.
+    /// done already. Builds boto3 if the code names it and it is not there.
     pub async fn publish(&self, sha256: &str, zip: PathBuf, runtime: Runtime) -> Result<(), code::Error> {
         let interpreter = self.interpreter(runtime).ok_or_else(|| {
             code::Error::Io(std::io::Error::other(format!("there is no interpreter for {runtime} on this machine")))
         })?;
-        self.code.publish(sha256, &zip, interpreter).await.map(|_| ())
+        let known = self.code.path_of(sha256, runtime).is_some();
+        let folder = self.code.publish(sha256, &zip, interpreter).await?;
+        self.aws_sdk.prepare(runtime, folder, known).await;
+        Ok(())
     }
 
     /// Unpacks, or builds, and puts together a function's layers for `runtime`, unless that is done already.
@@ -372,7 +378,8 @@ impl Handle {
         };
         let layers = self.code.layers_path_of(&function.layers, runtime);
         let layers = layers.map_err(|_| not_ready("its layers are not unpacked here"))?;
-        Ok(pool::Recipe { function: function.clone(), interpreter, code, layers })
+        let sdk = self.aws_sdk.packages(runtime);
+        Ok(pool::Recipe { function: function.clone(), interpreter, code, layers, sdk })
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a function's configuration to the specification of its sandbox.
 
 use crate::{
-    Options,
+    Options, aws_sdk,
     code::{LAYERS_ROOT, compile::TASK_ROOT},
     interpreters::{Interpreter, Mount},
     pool::{Code, MEMORY_MB_PER_CPU, Recipe},
@@ -68,6 +68,10 @@ impl Shared {
         for folder in [&shared.runtime, &shared.mount_point, &shared.tasks] {
             fs::create_dir_all(folder)?;
         }
+        // Where boto3 is mounted, if it is.
+        let packages = shared.runtime.join("packages");
+        fs::create_dir_all(&packages)?;
+        open_to_read(&packages, 0o755)?;
         open_to_read(&shared.runtime, 0o755)?;
         let filter = seccomp::to_bytes(&seccomp::call());
         let runtime =
@@ -83,12 +87,16 @@ impl Shared {
     /// The sandbox of a function version. `number` picks the range of host ids. What tells a job from the next one of its
     /// environment is not in it: its folder at `/var/task`, and its `identity`.
     pub fn spec(&self, options: &Options, recipe: &Recipe, number: u64) -> Spec {
-        let Recipe { function, interpreter, code, layers } = recipe;
+        let Recipe { function, interpreter, code, layers, sdk } = recipe;
         let mut spec = match code {
             Code::Package(folder) => self.compiler(interpreter, folder, number),
             Code::Job(published) => self.base(interpreter, published.seen.packages.clone(), number),
         };
         spec.binds.push(bind(&self.runtime, Path::new("/var/runtime"), &[]));
+        // A job sees what its caller has.
+        if let (Some(sdk), Code::Package(_)) = (sdk, code) {
+            spec.binds.push(bind(sdk, Path::new(aws_sdk::ROOT), &[]));
+        }
         if let Some(layers) = layers {
             spec.binds.push(bind(layers, Path::new(LAYERS_ROOT), &[]));
         }

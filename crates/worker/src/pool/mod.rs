@@ -83,6 +83,8 @@ pub struct Recipe {
     pub code: Code,
     /// What is at `/opt`.
     pub layers: Option<PathBuf>,
+    /// boto3 and what it needs, if it is there.
+    pub sdk: Option<PathBuf>,
 }
 
 /// A version's code.
