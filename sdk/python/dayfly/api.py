@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import os
 import threading
@@ -164,15 +165,29 @@ def wait(
 ) -> "tuple[set[Future[T]], set[Future[T]]]":
     """Waits for futures, or those of a job; returns those that are done and those that are not.
 
-    `timeout` is seconds; `return_when` as in `concurrent.futures.wait`.
+    `timeout` is seconds; `return_when` as in `concurrent.futures.wait`. Ctrl-C cancels them.
     """
-    done, not_done = concurrent.futures.wait(_futures(futures), timeout, return_when)
+    many = _futures(futures)
+    with _cancelled_by_interrupt(many):
+        done, not_done = concurrent.futures.wait(many, timeout, return_when)
     return done, not_done  # type: ignore[return-value]
 
 
 def as_completed(futures: Futures[T], timeout: Optional[float] = None) -> Iterator[Future[T]]:
-    """Futures, or those of a job, as they are done. `timeout` is seconds for all of them."""
-    return concurrent.futures.as_completed(_futures(futures), timeout)  # type: ignore[return-value]
+    """Futures, or those of a job, as they are done. `timeout` is seconds for all of them. Ctrl-C cancels them."""
+    many = _futures(futures)
+
+    def waiting() -> Iterator[Future[T]]:
+        completed = concurrent.futures.as_completed(many, timeout)
+        while True:
+            with _cancelled_by_interrupt(many):
+                try:
+                    future = next(completed)
+                except StopIteration:
+                    return
+            yield future  # type: ignore[misc]
+
+    return waiting()
 
 
 @overload
@@ -190,7 +205,8 @@ def get_result(futures: Any, timeout: Optional[float] = None) -> Any:
     if isinstance(futures, Job):
         return futures.results(timeout)
     many = list(futures)
-    concurrent.futures.wait(many, timeout)
+    with _cancelled_by_interrupt(many):
+        concurrent.futures.wait(many, timeout)
     return [future.result(0 if timeout is not None else None) for future in many]
 
 
@@ -258,6 +274,17 @@ def _unwrap(f: Callable[..., T]) -> tuple[Callable[..., T], Options]:
     if not callable(f):
         raise TypeError(f"a function is needed, not {type(f).__name__}")
     return f, Options()
+
+
+@contextlib.contextmanager
+def _cancelled_by_interrupt(futures: Iterable[Future[Any]]) -> Iterator[None]:
+    """Who interrupts the wait for calls wants no more of them."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for future in futures:
+            future.cancel()
+        raise
 
 
 def _futures(futures: Any) -> list[Future[Any]]:

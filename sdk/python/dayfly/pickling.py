@@ -35,6 +35,8 @@ _HEAD = struct.Struct("<8sIQ")
 _TABLE = struct.Struct("<QQ")
 # What calls need of this package. It goes by value: no environment has to have the package.
 _TRAVELLING = (_pieces, _remote, _s3, _shuffle, _sigv4)
+if int(cloudpickle.__version__.partition(".")[0]) < 3:
+    raise ImportError(f"dayfly needs cloudpickle 3 or newer: {cloudpickle.__file__} is {cloudpickle.__version__}")
 # cloudpickle's list of modules by value belongs to the whole process.
 _registry = threading.RLock()
 # A fork waits until nobody pickles: its child would find cloudpickle's registry half changed, and the lock taken for ever.

@@ -329,6 +329,36 @@ def test_interrupting_stops_the_job(serve):
     wait_for(lambda: found.jobs[0].received[-1].kind == "X")
 
 
+@pytest.mark.parametrize(
+    "wait",
+    [
+        dayfly.wait,
+        lambda futures: list(dayfly.as_completed(futures)),
+        dayfly.get_result,
+        lambda futures: futures[0].result(),
+    ],
+)
+def test_interrupting_a_wait_cancels_what_is_waited_for(serve, wait):
+    found = serve(hangs)
+    futures = [dayfly.submit(time.sleep, 100 + number) for number in range(3)]
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        wait(futures)
+    assert futures[0].cancelled()
+    wait_for(lambda: any(frame.kind == "X" for job in found.jobs for frame in job.received))
+    for future in futures:
+        future.cancel()
+
+
+def test_as_completed_gives_each_once_and_keeps_its_time(serve):
+    serve()
+    futures = [dayfly.submit(str, number) for number in range(5)]
+    assert sorted(future.result() for future in dayfly.as_completed(futures)) == list("01234")
+    never = concurrent.futures.Future()
+    with pytest.raises(concurrent.futures.TimeoutError):
+        list(dayfly.as_completed([*futures, never], timeout=0.1))
+
+
 def test_logs_are_printed_with_their_call(serve, capsys):
     def script(connection):
         function = connection.begin()
