@@ -43,7 +43,7 @@ _prepare_path()
 
 import os  # noqa: E402
 
-# Hooks that libraries register for the child of a fork. A clone runs them itself: see `_Cloner`.
+# Hooks that libraries register for the child of a fork. A clone runs them itself: see `_first_of_clones`.
 _fork_hooks = []
 
 
