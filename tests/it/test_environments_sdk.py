@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -134,6 +135,32 @@ def test_a_uv_lock_is_read_from_its_folder(button, tmp_path):
     with pytest.raises(dayfly.EnvironmentBuildError) as error:
         dayfly.Environment.from_uv_lock(tmp_path).build()
     assert error.value.type == "InvalidEnvironment"
+
+
+def test_a_projects_lock_is_what_calls_have(button, tmp_path):
+    # The server has uv by now, wherever it is from.
+    dayfly.Environment.from_requirements(["cloudpickle"]).build()
+    uv = shutil.which("uv") or next(path for path in button.folder.rglob("uv") if path.is_file() and os.access(path, os.X_OK))
+    (tmp_path / "pyproject.toml").write_text(
+        "[project]\nname = 'mine'\nversion = '1'\nrequires-python = '>=3.9'\n"
+        "dependencies = ['six==1.16.0', 'cloudpickle>=3', \"tomli==2.0.1; python_version < '3'\"]\n"
+    )
+    settings = {**os.environ, "UV_CACHE_DIR": str(tmp_path / "cache"), "UV_PYTHON": sys.executable}
+    index = subprocess.run([sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True)
+    if index.returncode == 0:
+        settings["UV_DEFAULT_INDEX"] = index.stdout.strip()
+    subprocess.run([uv, "lock", "--quiet"], cwd=tmp_path, env=settings, check=True, timeout=120 * harness.SLOW)
+    environment = dayfly.Environment.from_uv_lock(tmp_path)
+
+    def look(_):
+        import importlib.util
+
+        import six
+
+        return six.__version__, importlib.util.find_spec("tomli")
+
+    assert list(dayfly.map(look, [0], env=environment, progress=False)) == [("1.16.0", None)]
+    assert dayfly.Environment.from_uv_lock(tmp_path / "uv.lock").build() == environment.build()
 
 
 def test_the_same_files_give_the_same_zip(tmp_path):
