@@ -1,6 +1,5 @@
 """Chalice, unmodified: a project made, deployed, called like a browser does, deployed again, and deleted."""
 
-import base64
 import json
 import os
 import pathlib
@@ -166,3 +165,61 @@ def test_a_deployment_again_changes_what_changed(chalice, project, ask):
         path.write_text(text)
     chalice("deploy", folder=folder)
     assert ask("/new").status == 403
+
+
+QUEUE = """
+from chalice import Chalice
+
+app = Chalice(app_name="listener")
+
+@app.on_sqs_message(queue="letters", batch_size=5)
+def read(event):
+    for letter in event:
+        print("letter:", letter.body)
+"""
+SCHEDULE = """
+from chalice import Chalice, Rate
+
+app = Chalice(app_name="clock")
+
+@app.schedule(Rate(5, unit=Rate.MINUTES))
+def tick(event):
+    print("tick")
+"""
+
+
+def new_project(chalice, folder, name, source):
+    chalice("new-project", name, folder=folder)
+    (folder / name / "app.py").write_text(source)
+    chalice("deploy", folder=folder / name)
+    return folder / name
+
+
+def test_messages_of_a_queue(chalice, server, tmp_path):
+    queues = server.client("sqs")
+    url = queues.create_queue(QueueName="letters", Attributes={"VisibilityTimeout": "120"})["QueueUrl"]
+    folder = new_project(chalice, tmp_path, "listener", QUEUE)
+    queues.send_message(QueueUrl=url, MessageBody="dear all")
+    harness.wait_until(lambda: "letter: dear all" in chalice("logs", "-n", "read", folder=folder), seconds=60, what="the letter")
+    assert len(server.client().list_event_source_mappings()["EventSourceMappings"]) == 1
+    chalice("deploy", folder=folder)
+    queues.send_message(QueueUrl=url, MessageBody="again")
+    harness.wait_until(lambda: "letter: again" in chalice("logs", "-n", "read", folder=folder), seconds=60, what="the letter")
+    chalice("delete", folder=folder)
+    gone = lambda: server.client().list_event_source_mappings()["EventSourceMappings"] == []  # noqa: E731
+    harness.wait_until(gone, what="the mapping's end")
+
+
+def test_a_schedule(chalice, server, tmp_path):
+    events = server.client("events")
+    folder = new_project(chalice, tmp_path, "clock", SCHEDULE)
+    (rule,) = events.list_rules()["Rules"]
+    assert (rule["ScheduleExpression"], rule["State"]) == ("rate(5 minutes)", "ENABLED")
+    (target,) = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
+    assert target["Arn"].endswith(":function:clock-dev-tick")
+    (permission,) = json.loads(server.client().get_policy(FunctionName="clock-dev-tick")["Policy"])["Statement"]
+    assert permission["Principal"] == {"Service": "events.amazonaws.com"}
+    assert permission["Condition"] == {"ArnLike": {"AWS:SourceArn": rule["Arn"]}}
+    chalice("deploy", folder=folder)
+    chalice("delete", folder=folder)
+    assert events.list_rules()["Rules"] == []
