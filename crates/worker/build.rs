@@ -3,9 +3,11 @@
 use std::{env, path::PathBuf, process::Command};
 
 const SOURCE: &str = "../../runtimes/python/zygote.rs";
+const MODULES: &str = "../../runtimes/python/zygote";
 
 fn main() {
     println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-changed={MODULES}");
     let variable = |name| env::var(name).unwrap_or_else(|error| panic!("{name}: {error}"));
     let object = PathBuf::from(variable("OUT_DIR")).join("zygote.so");
     let mut rustc = Command::new(variable("RUSTC"));
