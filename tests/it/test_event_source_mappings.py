@@ -182,6 +182,22 @@ def test_a_function_that_is_gone_leaves_the_messages(server):
     harness.wait_until(lambda: [body for body, _ in said(server, "gone", "GOT")] == ["later"], 40, "the call")
 
 
+def test_a_fifo_queue_calls_in_order(server):
+    server.create("ordered", LOGS)
+    attributes = {"FifoQueue": "true", "ContentBasedDeduplication": "true", "VisibilityTimeout": "60"}
+    sqs = server.client("sqs")
+    url = sqs.create_queue(QueueName="ordered.fifo", Attributes=attributes)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    server.client().create_event_source_mapping(EventSourceArn=arn, FunctionName="ordered", BatchSize=2)
+    sent = [f"{number:02}" for number in range(20)]
+    for chunk in (sent[:10], sent[10:]):
+        entries = [{"Id": body, "MessageBody": body, "MessageGroupId": "g"} for body in chunk]
+        sqs.send_message_batch(QueueUrl=url, Entries=entries)
+    harness.wait_until(lambda: left(server, url) == 0, what="the deletes")
+    got = harness.wait_until(lambda: len(said(server, "ordered", "GOT")) == 20 and said(server, "ordered", "GOT"), what="the log")
+    assert [body for body, _ in got] == sent
+
+
 def test_no_message_is_lost_when_the_server_is_killed(folder):
     """Half of the messages fail, and must all be in the dead-letter queue at the end; the others are gone."""
     server = harness.Server(folder).start()

@@ -135,7 +135,10 @@ impl Work {
         };
         let mut permits = vec![first];
         let batch = self.batch_size();
-        while permits.len() * batch < TAKE_MAX
+        // Messages of one group of a FIFO queue must not be in two calls at a time.
+        let fifo = self.mapping.source.name.ends_with(".fifo");
+        while !fifo
+            && permits.len() * batch < TAKE_MAX
             && let Ok(more) = Arc::clone(&self.permits).try_acquire_owned()
         {
             permits.push(more);

@@ -15,6 +15,7 @@
 //! hidden are never read. What a receive is taking is claimed in memory, so that another one takes what follows.
 
 mod counts;
+mod fifo;
 mod message;
 mod settings;
 mod shown;
@@ -82,6 +83,8 @@ pub struct Queue {
     life: tokio::sync::RwLock<Option<Configuration>>,
     /// Places that a receive is taking.
     claims: Mutex<BTreeSet<Place>>,
+    /// Held by who changes a FIFO queue.
+    alone: tokio::sync::Mutex<()>,
     /// Held while a receive looks for messages to claim.
     looking: tokio::sync::Mutex<()>,
     tally: Mutex<Tally>,
@@ -300,6 +303,7 @@ impl Queue {
             name,
             life: tokio::sync::RwLock::new(Some(configuration)),
             claims: Mutex::default(),
+            alone: tokio::sync::Mutex::default(),
             looking: tokio::sync::Mutex::default(),
             tally: Mutex::default(),
             sequence: AtomicU64::new(0),
@@ -321,12 +325,18 @@ impl Queue {
     async fn count(&self, store: &Store, now: Timestamp) -> Result<(), Error> {
         let configuration = self.configuration().await?;
         let range = range(configuration.id, configuration.epoch);
+        let table = if configuration.settings.fifo.is_some() { fifo::FIFO } else { MESSAGES };
         let (mut from, to) = (range.to_vec(), after(&range));
         loop {
-            let rows = store.tables.scan(MESSAGES, &from, &to, PAGE, false).await?;
+            let rows = store.tables.scan(table, &from, &to, PAGE, false).await?;
             for row in &rows {
-                let place = Place::of_key(&row.key)?;
-                let message: Message = from_json(MESSAGES, &row.value)?;
+                let (place, message) = if table == MESSAGES {
+                    (Place::of_key(&row.key)?, from_json(table, &row.value)?)
+                } else {
+                    let fifo::Row { visible_us, message } = from_json(table, &row.value)?;
+                    (Place { visible_us, sequence: fifo::number(&row.key)? }, message)
+                };
+                let message: Message = message;
                 self.tally().enter(place.visible_us, message.received > 0, now.as_microsecond());
                 self.sequence.fetch_max(place.sequence, Ordering::Relaxed);
             }

@@ -1,5 +1,5 @@
 //! Standard queues: send, receive, delete, change visibility. Each is one commit, shared with whoever else commits at that
-//! moment.
+//! moment. FIFO queues branch off to `fifo`.
 
 use super::{
     Error, IN_FLIGHT_MAX, MESSAGES, MOVED, PAGE, Queue, Queues, Receive, VISIBILITY_S_MAX, after,
@@ -19,6 +19,9 @@ impl Queues {
     pub async fn send(&self, queue: &Queue, messages: Vec<NewMessage>) -> Result<Vec<Sent>, Error> {
         let life = queue.life.read().await;
         let configuration = life.as_ref().ok_or(Error::NoSuchQueue)?;
+        if let Some(fifo) = &configuration.settings.fifo {
+            return self.send_fifo(queue, configuration, fifo, messages).await;
+        }
         let range = range(configuration.id, configuration.epoch);
         let now = self.inner.clock.now();
         let mut batch = Batch::new();
@@ -100,6 +103,16 @@ impl Queues {
     pub async fn remove(&self, queue: &Queue, handles: &[String]) -> Result<Vec<Result<(), Error>>, Error> {
         let life = queue.life.read().await;
         let configuration = life.as_ref().ok_or(Error::NoSuchQueue)?;
+        if configuration.settings.fifo.is_some() {
+            let mut results = Vec::with_capacity(handles.len());
+            for handle in handles {
+                results.push(match decode(handle, configuration) {
+                    Ok(Some(handle)) => self.remove_fifo(queue, &handle).await,
+                    other => other.map(drop),
+                });
+            }
+            return Ok(results);
+        }
         loop {
             let mut results = Vec::with_capacity(handles.len());
             let mut batch = Batch::new();
@@ -136,6 +149,17 @@ impl Queues {
     pub async fn hide(&self, queue: &Queue, handles: &[(String, u32)]) -> Result<Vec<Result<(), Error>>, Error> {
         let life = queue.life.read().await;
         let configuration = life.as_ref().ok_or(Error::NoSuchQueue)?;
+        if configuration.settings.fifo.is_some() {
+            let mut results = Vec::with_capacity(handles.len());
+            for (handle, seconds) in handles {
+                results.push(match decode(handle, configuration) {
+                    Ok(Some(handle)) => self.hide_fifo(queue, &handle, *seconds).await,
+                    Ok(None) => Err(Error::NotInFlight),
+                    Err(error) => Err(error),
+                });
+            }
+            return Ok(results);
+        }
         loop {
             let now = self.inner.clock.now();
             let mut results = Vec::with_capacity(handles.len());
@@ -200,6 +224,9 @@ impl Queues {
             let life = queue.life.read().await;
             let configuration = life.as_ref().ok_or(Error::NoSuchQueue)?;
             let settings = &configuration.settings;
+            if settings.fifo.is_some() {
+                return self.take_fifo(queue, configuration, receive).await;
+            }
             let range = range(configuration.id, configuration.epoch);
             let now = self.inner.clock.now();
             if queue.tally().counts(now.as_microsecond()).in_flight >= IN_FLIGHT_MAX {

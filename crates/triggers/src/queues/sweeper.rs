@@ -1,7 +1,10 @@
 //! Removes what nobody can receive any more: messages of purged and deleted queues, and those that are too old.
 
 use super::{Error, Inner, LEFT, MESSAGES, MOVED, PAGE, Place, Queue, range};
-use crate::queues::message::{Message, from_json};
+use crate::queues::{
+    fifo::{FIFO, GROUPS, SENT, SENT_UNTIL},
+    message::{Message, from_json},
+};
 use dayfly_store::{Batch, Error as StoreError, Precondition};
 use std::{
     sync::{Arc, PoisonError, Weak},
@@ -33,7 +36,7 @@ async fn run(queues: Weak<Inner>) {
 impl Inner {
     async fn sweep(&self) -> Result<(), Error> {
         while let Some(left) = self.store.tables.scan(LEFT, &[], &[0xff; 21], 1, false).await?.pop() {
-            for table in [MESSAGES, MOVED] {
+            for table in [MESSAGES, MOVED, FIFO, GROUPS, SENT, SENT_UNTIL] {
                 self.clear(table, &left.key).await?;
             }
             self.store.tables.commit(Batch::new().delete(LEFT, left.key)).await?;
@@ -64,6 +67,10 @@ impl Inner {
         loop {
             let life = queue.life.read().await;
             let Some(configuration) = life.as_ref() else { return Ok(()) };
+            if configuration.settings.fifo.is_some() {
+                // A receive forgets them when it comes to them.
+                return Ok(());
+            }
             let range = range(configuration.id, configuration.epoch);
             let now = self.clock.now();
             let kept = Duration::from_secs(configuration.settings.retention_s.into());

@@ -193,3 +193,90 @@ async fn old_messages_are_forgotten_and_purged_ones_never_seen() {
     assert!(matches!(bench.queues.get(&name("q")), Err(Error::NoSuchQueue)));
     assert!(bench.again().await.queues.get(&name("q")).is_err());
 }
+
+/// A message of a group; its body is its id for deduplication.
+fn grouped(group: &str, body: &str) -> NewMessage {
+    NewMessage { body: body.to_owned(), group: Some(group.to_owned()), ..NewMessage::default() }
+}
+
+fn fifo() -> Settings {
+    let fifo = Fifo { content_based: true, by_group: false, throughput_limit: "perQueue".to_owned() };
+    Settings { fifo: Some(fifo), ..Settings::default() }
+}
+
+#[tokio::test]
+async fn a_group_keeps_its_order_and_waits_for_what_is_in_flight() {
+    let bench = Bench::new().await;
+    let queue = bench.make("q.fifo", fifo()).await;
+    let all = ["a1", "b1", "a2", "a3", "b2"];
+    let messages = all.iter().map(|body| grouped(&body[..1], body)).collect();
+    let sent = bench.queues.send(&queue, messages).await.unwrap();
+    assert!(sent.windows(2).all(|pair| pair[0].sequence < pair[1].sequence));
+    let two = Receive { messages_max: 2, visibility_s: None, wait: None };
+    let first = bench.queues.receive(&queue, two).await.unwrap();
+    assert_eq!(bodies(&first), ["a1", "a2"]);
+    assert_eq!(bodies(&bench.take(&queue).await), ["b1", "b2"], "the other group, and not a3");
+    assert!(bench.take(&queue).await.is_empty());
+    // One of two is deleted: the group still waits for the other.
+    bench.queues.remove(&queue, &[first[0].handle.clone()]).await.unwrap()[0].as_ref().unwrap();
+    assert!(bench.take(&queue).await.is_empty());
+    assert_eq!(bench.queues.counts(&queue), Counts { visible: 1, in_flight: 3, delayed: 0 });
+
+    let bench = bench.again().await;
+    let queue = bench.queues.get(&name("q.fifo")).unwrap();
+    assert!(bench.take(&queue).await.is_empty());
+    bench.queues.remove(&queue, &[first[1].handle.clone()]).await.unwrap()[0].as_ref().unwrap();
+    let third = bench.take(&queue).await;
+    assert_eq!(bodies(&third), ["a3"]);
+    // Given back, it comes again; with the handle of before nothing is done.
+    bench.queues.hide(&queue, &[(third[0].handle.clone(), 0)]).await.unwrap()[0].as_ref().unwrap();
+    let again = bench.take(&queue).await;
+    assert_eq!(bodies(&again), ["a3"]);
+    let old = bench.queues.remove(&queue, &[third[0].handle.clone()]).await.unwrap();
+    assert!(matches!(old[0], Err(Error::HandleExpired)));
+    bench.queues.remove(&queue, &[again[0].handle.clone()]).await.unwrap()[0].as_ref().unwrap();
+    bench.later(31);
+    let last = bench.take(&queue).await;
+    assert_eq!(bodies(&last), ["b1", "b2"], "in order again after their time");
+    let handles: Vec<String> = last.into_iter().map(|received| received.handle).collect();
+    assert!(bench.queues.remove(&queue, &handles).await.unwrap().iter().all(Result::is_ok));
+    assert_eq!(bench.queues.counts(&queue), Counts::default());
+    for table in [MESSAGES, fifo::FIFO, fifo::GROUPS] {
+        assert!(bench.store.tables.scan(table, &[], &[0xff; 40], 10, false).await.unwrap().is_empty(), "{table}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_message_is_taken_once_in_five_minutes() {
+    let bench = Bench::new().await;
+    let queue = bench.make("q.fifo", fifo()).await;
+    let send = |messages: Vec<NewMessage>| bench.queues.send(&queue, messages);
+    let sent = send(vec![grouped("g", "x"), grouped("g", "x")]).await.unwrap();
+    assert_eq!(sent[0], sent[1]);
+    let own = NewMessage { deduplication: Some("other".to_owned()), ..grouped("g", "x") };
+    assert_ne!(send(vec![own]).await.unwrap()[0], sent[0]);
+    assert_eq!(bench.take(&queue).await.len(), 2);
+    bench.later(299);
+    assert_eq!(send(vec![grouped("g", "x")]).await.unwrap()[0], sent[0]);
+    bench.later(1);
+    assert_ne!(send(vec![grouped("g", "x")]).await.unwrap()[0], sent[0]);
+    bench.later(301);
+    send(vec![grouped("g", "y"), grouped("g", "z")]).await.unwrap();
+    let kept = bench.store.tables.scan(fifo::SENT, &[], &[0xff; 40], 10, false).await.unwrap();
+    assert_eq!(kept.len(), 2, "old ids are forgotten");
+}
+
+#[tokio::test]
+async fn a_poisoned_message_lets_its_group_go_on() {
+    let bench = Bench::new().await;
+    let dead = bench.make("dead.fifo", fifo()).await;
+    let redrive = Redrive { target: name("dead.fifo"), receives_max: 1 };
+    let queue = bench.make("q.fifo", Settings { redrive: Some(redrive), ..fifo() }).await;
+    bench.queues.send(&queue, vec![grouped("g", "poison"), grouped("g", "good")]).await.unwrap();
+    let one = Receive { messages_max: 1, visibility_s: None, wait: None };
+    assert_eq!(bodies(&bench.queues.receive(&queue, one).await.unwrap()), ["poison"]);
+    bench.later(31);
+    assert_eq!(bodies(&bench.take(&queue).await), ["good"]);
+    assert_eq!(bodies(&bench.take(&dead).await), ["poison"]);
+    assert_eq!(bench.queues.counts(&queue), Counts { visible: 0, in_flight: 1, delayed: 0 });
+}

@@ -5,7 +5,6 @@ use super::{
     error::{Error, Failure, invalid, invalid_value, missing},
     validate,
 };
-use crate::aws::Error as Common;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use dayfly_triggers::queues::{Fifo, QueueName, Settings};
 use serde_json::{Value, json};
@@ -31,9 +30,6 @@ pub async fn create_queue(call: &Call<'_>) -> Result<Value, Failure> {
             false => Error::new("InvalidAttributeName", "Unknown Attribute FifoQueue."),
         }
         .into());
-    }
-    if fifo {
-        return Err(Common::unsupported("FIFO queues").into());
     }
     tags_are_few(&dto.tags, dto.tags.len())?;
     let fifo = fifo.then(|| Fifo { content_based: false, by_group: false, throughput_limit: "perQueue".to_owned() });
