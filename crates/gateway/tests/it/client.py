@@ -344,7 +344,7 @@ def check_unsupported():
         ("PutFunctionConcurrency", lam.put_function_concurrency, dict(FunctionName="f", ReservedConcurrentExecutions=1)),
         ("GetLayerVersionPolicy", lam.get_layer_version_policy, dict(LayerName="l", VersionNumber=1)),
         ("ListProvisionedConcurrencyConfigs", lam.list_provisioned_concurrency_configs, dict(FunctionName="f")),
-        ("CreateEventSourceMapping", lam.create_event_source_mapping, dict(FunctionName="f")),
+        ("ListFunctionEventInvokeConfigs", lam.list_function_event_invoke_configs, dict(FunctionName="f")),
     ]:
         message = refused("NotImplementedException", 501, call, **arguments)
         assert message == f"Dayfly does not support {name} yet", message
