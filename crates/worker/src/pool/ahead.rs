@@ -23,6 +23,8 @@ const ENVIRONMENTS_MAX: usize = 4;
 const KEPT_MAX: usize = 2;
 /// How long one may take to boot: somebody else's calls may be in its way.
 const BOOT_MAX: Duration = Duration::from_secs(60);
+/// When one more is booted where there is one already.
+const LATER: Duration = Duration::from_millis(500);
 /// How often its log is looked at in one turn.
 const READS_PER_TURN: usize = 16;
 
@@ -106,11 +108,12 @@ impl Ahead {
         self.lock().stocks.is_empty()
     }
 
-    /// Sees to it that there are some for the next jobs like this one.
-    pub fn want(&self, shared: &Arc<Shared>, recipe: &Recipe) {
+    /// Sees to it that there are some for the next jobs like this one: the first `now`, or when there is none; others later,
+    /// so that they are not in the way of a job that comes at once.
+    pub fn want(&self, shared: &Arc<Shared>, recipe: &Arc<Recipe>, now: bool) {
         let Some((key, seen)) = Key::of(shared, recipe) else { return };
         let mut state = self.lock();
-        if state.closed {
+        if state.closed || crate::short_of_memory() {
             return;
         }
         let used = Instant::now();
@@ -125,6 +128,14 @@ impl Ahead {
         });
         let stock = &mut state.stocks[place];
         stock.used = used;
+        if !now && (1..stock.wanted).contains(&stock.kept.len()) {
+            let (shared, recipe) = (shared.clone(), recipe.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(LATER).await;
+                shared.ahead.want(&shared, &recipe, true);
+            });
+            return;
+        }
         while stock.kept.len() < stock.wanted {
             match Sandbox::boot(shared, recipe, Purpose::Ahead) {
                 Ok(sandbox) => stock.kept.push_back(Kept { sandbox, waits: false }),

@@ -112,7 +112,7 @@ pub fn start(shared: Arc<Shared>, recipe: Recipe) -> VersionHandle {
     let handle = VersionHandle { commands: sender.clone(), shared: shared.clone() };
     let version = Version {
         shared,
-        recipe,
+        recipe: Arc::new(recipe),
         handle: handle.clone(),
         live: None,
         waiting: VecDeque::new(),
@@ -133,7 +133,7 @@ pub fn start(shared: Arc<Shared>, recipe: Recipe) -> VersionHandle {
 
 struct Version {
     shared: Arc<Shared>,
-    recipe: Recipe,
+    recipe: Arc<Recipe>,
     handle: VersionHandle,
     /// The sandbox, while there is one.
     live: Option<Live>,
@@ -381,7 +381,7 @@ impl Version {
     /// Has a zygote booted for the next job like this one, now that this one's calls run.
     fn see_to_next_job(&mut self) {
         if std::mem::take(&mut self.owes_one_ahead) {
-            self.shared.ahead.want(&self.shared, &self.recipe);
+            self.shared.ahead.want(&self.shared, &self.recipe, false);
         }
     }
 
