@@ -55,6 +55,9 @@ pub enum Error {
     /// The rules of events.
     #[error("the rules do not open: {0}")]
     Events(#[from] dayfly_triggers::events::Error),
+    /// The tables.
+    #[error("the tables do not open: {0}")]
+    Tables(#[from] dayfly_tables::Error),
     /// The worker.
     #[error(transparent)]
     Worker(#[from] dayfly_worker::Error),
@@ -134,6 +137,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
         meter: meter.clone(),
         store: store.clone(),
         objects: dayfly_objects::Objects::start(store.clone(), clock.clone()),
+        tables: dayfly_tables::Tables::start(store.clone(), clock.clone()).await?,
         queues: queues.clone(),
         mappings: mappings.clone(),
         events,

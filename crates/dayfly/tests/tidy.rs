@@ -10,15 +10,19 @@ use std::{
 };
 
 /// The table of ARCHITECTURE.md: who may use whom.
-const MAY_USE: [(&str, &[&str]); 10] = [
-    ("dayfly", &["gateway", "triggers", "scheduler", "worker", "sandbox", "meter", "objects", "store", "types"]),
-    ("dayfly-gateway", &["scheduler", "triggers", "meter", "objects", "store", "types"]),
+const MAY_USE: [(&str, &[&str]); 11] = [
+    (
+        "dayfly",
+        &["gateway", "triggers", "scheduler", "worker", "sandbox", "meter", "objects", "tables", "store", "types"],
+    ),
+    ("dayfly-gateway", &["scheduler", "triggers", "meter", "objects", "tables", "store", "types"]),
     ("dayfly-triggers", &["scheduler", "store", "types"]),
     ("dayfly-scheduler", &["worker", "meter", "store", "types"]),
     ("dayfly-worker", &["sandbox", "types"]),
     ("dayfly-sandbox", &[]),
     ("dayfly-meter", &["store", "types"]),
     ("dayfly-objects", &["store", "types"]),
+    ("dayfly-tables", &["store", "types"]),
     ("dayfly-store", &["types"]),
     ("dayfly-types", &[]),
 ];

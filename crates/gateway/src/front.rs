@@ -3,7 +3,7 @@
 
 use crate::{
     Gateway,
-    aws::{Error, Protocol, Request, Response, apigateway, events, iam, lambda, logs, s3, sqs, sts},
+    aws::{Error, Protocol, Request, Response, apigateway, dynamodb, events, iam, lambda, logs, s3, sqs, sts},
     body, dayfly, http_in,
     sender::Sender,
     server::Peer,
@@ -29,7 +29,10 @@ const OFFLOAD_BYTES: usize = 1 << 20;
 
 /// The largest body that any operation takes.
 pub fn largest_body(limits: &Limits) -> u64 {
-    lambda::upload_bytes(limits).max(limits.sync_payload_bytes as u64).max(sqs::BODY_BYTES_MAX)
+    lambda::upload_bytes(limits)
+        .max(limits.sync_payload_bytes as u64)
+        .max(sqs::BODY_BYTES_MAX)
+        .max(dynamodb::BODY_BYTES_MAX)
 }
 
 /// Answers one request. Never fails: every failure is an answer.
@@ -145,6 +148,7 @@ async fn served(
         Service::Logs => logs::answer(gateway, &request).await,
         Service::Events => events::answer(gateway, &request).await,
         Service::Sqs(_) => sqs::answer(gateway, &request).await,
+        Service::DynamoDb => dynamodb::answer(gateway, &request).await,
         Service::Dayfly => dayfly::answer(gateway, &request).await,
         Service::S3 => Err(Error::internal("S3 has its own way")),
         Service::Other { name, .. } => Err(Error::unsupported(&format!("the service {name}"))),
@@ -189,6 +193,7 @@ fn service_on_socket(parts: &Parts) -> &str {
         (None, Some(target)) if target.starts_with("Dayfly_") => "dayfly",
         (None, Some(target)) if target.starts_with("AmazonSQS.") => "sqs",
         (None, Some(target)) if target.starts_with("AWSEvents.") => "events",
+        (None, Some(target)) if target.starts_with("DynamoDB_") => "dynamodb",
         (None, Some(_)) => "logs",
         _ if path == "/jobs" || path.starts_with("/jobs/") || path == "/environments" => "dayfly",
         _ if path == "/" => "sts",
@@ -228,6 +233,7 @@ enum Service {
     Logs,
     Sqs(Protocol),
     Events,
+    DynamoDb,
     Dayfly,
     Other { name: String, protocol: Protocol },
 }
@@ -244,6 +250,7 @@ impl Service {
             "logs" => Self::Logs,
             "events" => Self::Events,
             "sqs" => Self::Sqs(sqs::protocol(parts)),
+            "dynamodb" => Self::DynamoDb,
             "dayfly" => Self::Dayfly,
             "" if parts.headers.contains_key("x-amz-target") => Self::Logs,
             "" if s3::is_meant(parts) => Self::S3,
@@ -257,7 +264,7 @@ impl Service {
         match self {
             Self::Lambda | Self::ApiGateway => Protocol::RestJson,
             Self::S3 => Protocol::RestXml,
-            Self::Logs | Self::Events | Self::Dayfly => Protocol::Json,
+            Self::Logs | Self::Events | Self::DynamoDb | Self::Dayfly => Protocol::Json,
             Self::Sts | Self::Iam => Protocol::Query,
             Self::Sqs(protocol) | Self::Other { protocol, .. } => *protocol,
         }
@@ -273,6 +280,7 @@ impl Service {
                     // Events come in JSON within JSON.
                     Self::Sqs(_) | Self::Events => sqs::BODY_BYTES_MAX,
                     Self::ApiGateway => apigateway::BODY_BYTES_MAX,
+                    Self::DynamoDb => dynamodb::BODY_BYTES_MAX,
                     _ => SMALL_BODY_BYTES,
                 },
                 Box::new(|_, limit| {

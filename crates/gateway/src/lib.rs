@@ -49,6 +49,8 @@ pub struct Options {
     pub store: dayfly_store::Store,
     /// Buckets and objects of that store.
     pub objects: dayfly_objects::Objects,
+    /// Tables of items in that store.
+    pub tables: dayfly_tables::Tables,
     /// Message queues in that store.
     pub queues: dayfly_triggers::Queues,
     /// Rules of events and schedules.

@@ -99,6 +99,7 @@ impl Server {
             environments,
             meter,
             objects: dayfly_objects::Objects::start(store.clone(), clock.clone()),
+            tables: dayfly_tables::Tables::start(store.clone(), clock.clone()).await.unwrap(),
             queues,
             mappings,
             store,
