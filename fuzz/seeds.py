@@ -112,3 +112,12 @@ seed(
     b"\x0d" + frame(b"C", b'{"n": 1}', bytes(65)),
     b"\xff" + frame(b"Q", b""),
 )
+seed(
+    "expressions",
+    "a = :n AND NOT (b[3].#n < :s OR attribute_exists(c))",
+    "n BETWEEN :n AND :n OR n IN (:n, :s) AND size(m.k) > :n",
+    "attribute_type(a, :s) AND begins_with(a, :s) AND contains(ss, :s)",
+    "SET a = if_not_exists(a, :n) + :n, l = list_append(l, :l) REMOVE m.k, l[0] ADD ss :ss DELETE ss :ss",
+    "a, m.k, l[0].x, #n",
+    "-12.50e-3",
+)

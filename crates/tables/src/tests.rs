@@ -22,10 +22,8 @@ impl World {
         let clock = ManualClock::new(Timestamp::from_second(1_800_000_000).unwrap());
         let store = dayfly_store::embedded::open(folder.path()).unwrap();
         let tables = Tables::start(store.clone(), Arc::new(clock.clone())).await.unwrap();
-        let text = |name: &str| KeySchema {
-            hash: KeyAttribute { name: name.to_owned(), kind: KeyKind::S },
-            range: None,
-        };
+        let text =
+            |name: &str| KeySchema { hash: KeyAttribute { name: name.to_owned(), kind: KeyKind::S }, range: None };
         let index = Index {
             id: Uuid::new_v4(),
             name: "by-g".to_owned(),

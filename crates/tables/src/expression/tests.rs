@@ -38,8 +38,8 @@ fn conditions_hold_or_do_not() {
         ("contains(l, :one)", true),
         ("size(#n) < :n", true),
         ("size (l) = size(ss)", true),
-        ("missing = :s OR missing <> :s", true),
-        ("missing < :n", false),
+        ("nowhere = :s OR nowhere <> :s", true),
+        ("nowhere < :n", false),
         ("#n < :n", false),
         ("attribute_not_exists(a) AND (n = :one OR #dotted = :true)", true),
         ("NOT (n = :n) OR NOT NOT n = :n", true),
@@ -59,12 +59,12 @@ fn updates_change_an_item() {
     let apply = |text: &str| update(text, &placeholders()).unwrap().apply(&sample());
     let after = apply(
         "SET n = n + :one, fresh = if_not_exists(fresh, :s), l = list_append(l, :l), m.k = :n - :one REMOVE #n, m.o \
-         ADD ss :set, counter :one DELETE missing :set",
+         ADD ss :set, hits :one DELETE nowhere :set",
     )
     .unwrap();
     let expected = item(json!({
         "n": {"N": "6"}, "fresh": {"S": "text"}, "l": {"L": [{"N": "1"}, {"M": {"x": {"S": "deep"}}}, {"N": "3"}]},
-        "a.b": {"BOOL": true}, "ss": {"SS": ["a", "b"]}, "m": {"M": {"k": {"N": "4"}}}, "counter": {"N": "1"}
+        "a.b": {"BOOL": true}, "ss": {"SS": ["a", "b"]}, "m": {"M": {"k": {"N": "4"}}}, "hits": {"N": "1"}
     }));
     assert_eq!(after, expected);
     let after = apply("DELETE ss :set REMOVE l[0], l[1], l[9] SET m.k = m.o").unwrap();
@@ -72,7 +72,7 @@ fn updates_change_an_item() {
     assert_eq!(after["l"], Value::L(Vec::new()));
     assert_eq!(after["m"], Value::from_json(json!({"M": {"k": {"N": "8"}, "o": {"N": "8"}}})).unwrap());
     for bad in
-        ["SET x.y = :n", "SET a = missing", "SET a = n + #n", "ADD #n :n", "SET a = list_append(n, :l)", "REMOVE n.x"]
+        ["SET x.y = :n", "SET a = nowhere", "SET a = n + #n", "ADD #n :n", "SET a = list_append(n, :l)", "REMOVE n.x"]
     {
         assert!(apply(bad).is_err(), "{bad}");
     }
@@ -80,7 +80,7 @@ fn updates_change_an_item() {
 
 #[test]
 fn projections_take_parts() {
-    let paths = projection("n, l[1].x, m.k, missing", &placeholders()).unwrap();
+    let paths = projection("n, l[1].x, m.k, nowhere", &placeholders()).unwrap();
     let expected =
         item(json!({"n": {"N": "5"}, "l": {"L": [{"M": {"x": {"S": "deep"}}}]}, "m": {"M": {"k": {"N": "7"}}}}));
     assert_eq!(project(&sample(), &paths), expected);
