@@ -198,9 +198,11 @@ impl Pump {
                 }
             }
         };
+        // Once it is stopped, not one step more: what it leased would wait for the lease's end.
         tokio::select! {
-            () = work => {}
+            biased;
             _ = stopped.wait_for(|stopped| *stopped) => {}
+            () = work => {}
         }
     }
 
