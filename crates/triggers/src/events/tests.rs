@@ -158,6 +158,8 @@ async fn events_go_to_the_targets_of_rules_that_match_and_survive_a_restart() {
     };
     bench.events.accept(&AccountId::default(), &region(), &[made("shop"), made("other")]).await.unwrap();
     let bench = bench.again(10).await;
+    // Whether the refusal came before the restart or now: after ten seconds more it was tried again.
+    bench.settle().await;
     assert_eq!(bench.later(10).await, 1);
     let queue = bench.events.inner.queues.get(&queue).unwrap();
     let receive = Receive { messages_max: 10, visibility_s: None, wait: None };
