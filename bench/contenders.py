@@ -43,14 +43,17 @@ def run(script, *arguments, deadline_s, data=None, watched=None):
         # What it logs may be more than a pipe holds.
         with open(pathlib.Path(folder) / "said", "w+") as said:
             before = set(processes.children(os.getpid()))
+            # Made before the clock starts: the first time, packages are installed.
+            command = [str(part) for part in (tools.jobs_python(), PEERS / script, *arguments)]
+            variables = environment(folder, data)
             began_at = time.time()
             process = subprocess.Popen(
-                [str(part) for part in (tools.jobs_python(), PEERS / script, *arguments)],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=said,
                 text=True,
-                env=environment(folder, data),
+                env=variables,
                 start_new_session=True,
                 cwd=folder,
             )
