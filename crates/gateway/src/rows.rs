@@ -5,8 +5,6 @@ use bytes::Bytes;
 use dayfly_store::{Batch, Error as StoreError, Precondition, Store};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Rows read at a time.
-const PAGE: usize = 200;
 /// Times that a change is tried anew when another got in between.
 const TRIES: usize = 16;
 
@@ -29,18 +27,14 @@ impl Table {
 
     /// All values whose keys begin with `prefix`, in the order of their keys.
     pub async fn all<T: DeserializeOwned>(self, store: &Store, prefix: &str) -> Result<Vec<T>, Error> {
-        let (mut from, to) = (prefix.as_bytes().to_vec(), [prefix.as_bytes(), &[0xff]].concat());
         let mut found = Vec::new();
-        loop {
-            let rows = store.tables.scan(self.0, &from, &to, PAGE, false).await?;
+        let mut pages = store.tables.pages(self.0, prefix, [prefix.as_bytes(), &[0xff]].concat());
+        while let Some(rows) = pages.next().await? {
             for row in &rows {
                 found.push(self.parse(&row.value)?);
             }
-            match rows.last() {
-                Some(last) if rows.len() == PAGE => from = [&last.key[..], &[0]].concat(),
-                _ => return Ok(found),
-            }
         }
+        Ok(found)
     }
 
     /// Keeps a new value; `false` when there is one under the key.

@@ -228,13 +228,11 @@ impl Handle {
         if self.meter.store.tables.get(keys::LOG_GROUPS, &group).await?.is_none() {
             return Ok(None);
         }
-        let mut from = [group.as_slice(), prefix.as_bytes()].concat();
+        let from = [group.as_slice(), prefix.as_bytes()].concat();
         let to = keys::after_prefix(&from);
         let mut streams = Vec::new();
-        loop {
-            let rows = self.meter.store.tables.scan(keys::LOG_STREAMS, &from, &to, 1_000, false).await?;
-            let Some(last) = rows.last() else { return Ok(Some(streams)) };
-            from = [last.key.as_ref(), &[0]].concat();
+        let mut pages = self.meter.store.tables.pages(keys::LOG_STREAMS, from, to);
+        while let Some(rows) = pages.next().await? {
             streams.extend(rows.into_iter().filter_map(|row| {
                 let stored: catalog::StreamRow = catalog::decode(&row.value)?;
                 let known = self.meter.catalog.stream(&row.key).unwrap_or(stored);
@@ -246,6 +244,7 @@ impl Handle {
                 })
             }));
         }
+        Ok(Some(streams))
     }
 
     /// Events of a group; `None` when there is no such group.
@@ -323,17 +322,15 @@ impl Meter {
 
     /// Reads the groups' rows, whose sizes go on growing.
     async fn restore(&self) -> Result<(), StoreError> {
-        let mut from = Vec::new();
-        loop {
-            let rows = self.store.tables.scan(keys::LOG_GROUPS, &from, &[u8::MAX; 64], 1_000, false).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            from = [last.key.as_ref(), &[0]].concat();
+        let mut pages = self.store.tables.pages(keys::LOG_GROUPS, [], [u8::MAX; 64]);
+        while let Some(rows) = pages.next().await? {
             for row in rows {
                 if let Some(known) = catalog::decode(&row.value) {
                     self.catalog.restore(row.key.to_vec(), known);
                 }
             }
         }
+        Ok(())
     }
 
     /// First and last time that events of `streams` can have; of any stream when there are none given.

@@ -100,7 +100,7 @@ impl Search<'_> {
             if self.backwards {
                 to = last.key.to_vec();
             } else {
-                from = [last.key.as_ref(), &[0]].concat();
+                from = dayfly_store::after(&last.key);
             }
             tokio::task::yield_now().await;
         }

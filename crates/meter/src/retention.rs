@@ -134,7 +134,7 @@ impl Meter {
 
     /// The oldest chunks of a group after the key `after`; none when there are none.
     async fn oldest(&self, group: Arc<[u8]>, after: &[u8]) -> Result<Option<Reverse<Oldest>>, Error> {
-        let from = if after.is_empty() { group.to_vec() } else { [after, &[0]].concat() };
+        let from = if after.is_empty() { group.to_vec() } else { dayfly_store::after(after) };
         let rows = self.store.tables.scan(LOG, &from, &keys::after_prefix(&group), AHEAD_ROWS, false).await?;
         let chunk = |row: Row| {
             let at_us = logs::chunk_time(&row.key, group.len()).unwrap_or(i64::MIN);

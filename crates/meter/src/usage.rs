@@ -55,7 +55,7 @@ pub(crate) async fn list(
         if query.newest_first {
             to = to.min(place);
         } else {
-            from = from.max([place.as_slice(), &[0]].concat());
+            from = from.max(dayfly_store::after(&place));
         }
     }
     let limit = query.limit.clamp(1, PAGE_ROWS * 10);
@@ -116,7 +116,7 @@ fn step(from: &mut Vec<u8>, to: &mut Vec<u8>, last: &[u8], backwards: bool) {
     if backwards {
         *to = last.to_vec();
     } else {
-        *from = [last, &[0]].concat();
+        *from = dayfly_store::after(last);
     }
 }
 

@@ -72,7 +72,7 @@ impl Objects {
 
     /// At most `limit` buckets that begin with `prefix`, in order of name, after the name `after`.
     pub async fn buckets(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Bucket>, Error> {
-        let from = if after.is_empty() { prefix.as_bytes().to_vec() } else { [after.as_bytes(), &[0]].concat() };
+        let from = if after.is_empty() { prefix.as_bytes().to_vec() } else { dayfly_store::after(after.as_bytes()) };
         let from = from.max(prefix.as_bytes().to_vec());
         let to = after_all(prefix.as_bytes());
         let rows = self.inner.store.tables.scan(BUCKETS, &from, &to, limit, false).await?;

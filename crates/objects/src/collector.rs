@@ -39,9 +39,8 @@ async fn run(inner: Weak<Inner>, wake: Arc<tokio::sync::Notify>) {
 impl Objects {
     /// One pass over everything that can be collected.
     pub(crate) async fn collect(&self) -> Result<(), Error> {
-        let mut from = Vec::new();
-        loop {
-            let rows = self.inner.store.tables.scan(GARBAGE, &from, &[0xff; 17], PAGE, false).await?;
+        let mut pages = self.inner.store.tables.pages(GARBAGE, [], [0xff; 17]).of(PAGE);
+        while let Some(rows) = pages.next().await? {
             let mut collecting = JoinSet::new();
             for row in &rows {
                 let (this, id) = (self.clone(), id_at_end(GARBAGE, &row.key)?);
@@ -50,11 +49,8 @@ impl Objects {
             while let Some(collected) = collecting.join_next().await {
                 collected.unwrap_or(Ok(()))?;
             }
-            match rows.last() {
-                Some(last) if rows.len() == PAGE => from = [&last.key[..], &[0]].concat(),
-                _ => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     async fn collect_content(&self, id: Uuid) -> Result<(), Error> {

@@ -43,7 +43,7 @@ impl Objects {
         if !page.after.is_empty() {
             let after = object_key(bucket, &page.after);
             let is_common = common_prefix(&page.after, page).is_some_and(|common| common.len() == page.after.len());
-            from = from.max(if is_common { after_all(&after) } else { [&after[..], &[0]].concat() });
+            from = from.max(if is_common { after_all(&after) } else { dayfly_store::after(&after) });
         }
         let mut listing = Listing::default();
         let mut last = String::new();
@@ -76,7 +76,7 @@ impl Objects {
             }
             rows_max = (2 * rows_max).min(ROWS_MAX);
             match rows.last() {
-                Some(row) if rows.len() == limit => from = [&row.key[..], &[0]].concat(),
+                Some(row) if rows.len() == limit => from = dayfly_store::after(&row.key),
                 _ => return Ok(listing),
             }
         }

@@ -210,7 +210,7 @@ impl Objects {
         let mut from = object_key(bucket, prefix);
         if let Some((key, id)) = after {
             let last = match parse_id(id) {
-                Ok(id) => [&upload_key(bucket, key, id)[..], &[0]].concat(),
+                Ok(id) => dayfly_store::after(&upload_key(bucket, key, id)),
                 // Without an id: after all uploads of the key.
                 Err(_) => [&object_key(bucket, key)[..], &[1]].concat(),
             };

@@ -13,7 +13,7 @@ pub mod tables;
 pub use blobs::{BlobReader, Blobs, NewBlob};
 pub use queues::{Lease, Queues};
 pub use shared::SharedBlobs;
-pub use tables::{Batch, Change, Precondition, Row, Tables};
+pub use tables::{Batch, Change, Pages, Precondition, Row, Tables, after};
 
 use std::sync::Arc;
 use thiserror::Error;

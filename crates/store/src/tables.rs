@@ -5,6 +5,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::broadcast;
 
+/// Rows of a page.
+const PAGE: usize = 500;
+
 /// Ordered maps from bytes to bytes, by table name.
 #[async_trait]
 pub trait Tables: Send + Sync + 'static {
@@ -23,6 +26,44 @@ pub trait Tables: Send + Sync + 'static {
 
     /// Finishes the writes under way, then refuses everything with `Error::Closed`.
     async fn close(&self);
+}
+
+impl dyn Tables {
+    /// All rows with `from <= key < to` in key order, read some at a time: each page is a snapshot, all of them are not.
+    pub fn pages<'a>(&'a self, table: &'a str, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) -> Pages<'a> {
+        Pages { tables: self, table, from: from.into(), to: to.into(), rows: PAGE }
+    }
+}
+
+/// What is left of a range of rows.
+pub struct Pages<'a> {
+    tables: &'a dyn Tables,
+    table: &'a str,
+    from: Vec<u8>,
+    to: Vec<u8>,
+    rows: usize,
+}
+
+impl Pages<'_> {
+    /// At most so many rows at a time, where they are large.
+    #[must_use]
+    pub fn of(self, rows: usize) -> Self {
+        Self { rows: rows.max(1), ..self }
+    }
+
+    /// The next rows, at least one; `None` when there are no more.
+    pub async fn next(&mut self) -> Result<Option<Vec<Row>>, Error> {
+        let rows = self.tables.scan(self.table, &self.from, &self.to, self.rows, false).await?;
+        let Some(last) = rows.last() else { return Ok(None) };
+        // A short page is the last one: nothing is left to read.
+        self.from = if rows.len() < self.rows { self.to.clone() } else { after(&last.key) };
+        Ok(Some(rows))
+    }
+}
+
+/// The first key that comes after `key`.
+pub fn after(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
 }
 
 /// One row.

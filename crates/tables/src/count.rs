@@ -40,12 +40,10 @@ impl Tables {
         let began = Instant::now();
         let mut counts = BTreeMap::new();
         for index in std::iter::once(None).chain(definition.indexes.iter().map(Some)) {
-            let (mut from, to) = id_range(index.map_or(definition.id, |index| index.id));
+            let (from, to) = id_range(index.map_or(definition.id, |index| index.id));
             let mut count = Count::default();
-            loop {
-                let rows = self.inner.store.tables.scan(rows_of(index), &from, &to, PAGE, false).await?;
-                let Some(last) = rows.last() else { break };
-                from = [&last.key[..], &[0]].concat();
+            let mut pages = self.inner.store.tables.pages(rows_of(index), from, to).of(PAGE);
+            while let Some(rows) = pages.next().await? {
                 count.items += rows.len() as u64;
                 for row in &rows {
                     count.bytes += scan_size(row)? as u64;

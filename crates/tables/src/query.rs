@@ -128,7 +128,7 @@ impl Tables {
                     if read.backwards {
                         to = last.key.to_vec();
                     } else {
-                        from = [&last.key[..], &[0]].concat();
+                        from = dayfly_store::after(&last.key);
                     }
                 }
                 _ => return Ok(page),

@@ -117,11 +117,8 @@ impl Tables {
 
     async fn forget_tokens(&self) -> Result<(), Error> {
         let now = self.inner.clock.now().as_microsecond();
-        let mut from = Vec::new();
-        loop {
-            let rows = self.inner.store.tables.scan(TOKENS, &from, &[0xff], PAGE, false).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            from = [&last.key[..], &[0]].concat();
+        let mut pages = self.inner.store.tables.pages(TOKENS, [], [0xff]);
+        while let Some(rows) = pages.next().await? {
             let mut batch = Batch::new();
             for row in rows {
                 let until = row.value.first_chunk::<8>().map_or(0, |until| i64::from_be_bytes(*until));
@@ -134,5 +131,6 @@ impl Tables {
                 result => result?,
             }
         }
+        Ok(())
     }
 }

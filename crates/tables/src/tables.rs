@@ -32,19 +32,15 @@ impl Tables {
     /// Opens the tables of `store`, and removes from now on what has expired and what deleted tables left.
     pub async fn start(store: Store, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let mut tables = BTreeMap::new();
-        let mut from = Vec::new();
-        loop {
-            let rows = store.tables.scan(TABLES, &from, &[0xff], PAGE, false).await?;
+        let mut pages = store.tables.pages(TABLES, [], [0xff]);
+        while let Some(rows) = pages.next().await? {
             for row in &rows {
                 let definition: Definition = serde_json::from_slice(&row.value)
                     .map_err(|error| StoreError::Engine(format!("unreadable row of {TABLES}: {error}")))?;
                 tables.insert(definition.name.clone(), Arc::new(Table::new(definition)));
             }
-            match rows.last() {
-                Some(last) => from = [&last.key[..], &[0]].concat(),
-                None => break,
-            }
         }
+        drop(pages);
         let inner = Inner {
             store,
             clock,
@@ -144,17 +140,16 @@ impl Tables {
         if same && after.indexes.iter().all(|index| before.index(&index.name).is_some_and(|old| old.id == index.id)) {
             return Ok(());
         }
-        let (mut from, to) = id_range(after.id);
-        loop {
-            let rows = self.inner.store.tables.scan(ITEMS, &from, &to, PAGE, false).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            from = [&last.key[..], &[0]].concat();
+        let (from, to) = id_range(after.id);
+        let mut pages = self.inner.store.tables.pages(ITEMS, from, to).of(PAGE);
+        while let Some(rows) = pages.next().await? {
             let mut changes = Changes::default();
             for row in &rows {
                 changes.derive(before, after, &row.key, &item_of_row(&row.value)?);
             }
             self.inner.store.tables.commit(changes.batch).await?;
         }
+        Ok(())
     }
 }
 

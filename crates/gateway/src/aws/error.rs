@@ -20,6 +20,21 @@ pub enum Protocol {
     RestXml,
 }
 
+/// What an operation ends with: an error of its service, or one that all services have.
+#[derive(Debug)]
+pub enum Failure<E> {
+    /// The service's own.
+    Own(E),
+    /// Common.
+    Common(Error),
+}
+
+impl<E> From<Error> for Failure<E> {
+    fn from(error: Error) -> Self {
+        Self::Common(error)
+    }
+}
+
 /// What the client gets to read. What the log says is logged where the error is made.
 #[derive(Debug)]
 pub struct Error {

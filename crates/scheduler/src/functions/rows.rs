@@ -22,8 +22,6 @@ use uuid::Uuid;
 const URLS: &str = "function_urls";
 pub(super) const FUNCTIONS: &str = "functions";
 const TOTALS: &str = "function_totals";
-/// Rows read at a time.
-const PAGE: usize = 500;
 /// Times the totals are tried anew when another server changed them; this server's own writers take turns.
 const TRIES: usize = 16;
 
@@ -153,20 +151,16 @@ impl Rows {
     /// Every function whose code was being made ready.
     pub(super) async fn settling(&self) -> Result<Vec<Stored>, StoreError> {
         let mut found = Vec::new();
-        let mut from = Vec::new();
-        loop {
-            let rows = self.store.tables.scan(FUNCTIONS, &from, &[0xff], PAGE, false).await?;
+        let mut pages = self.store.tables.pages(FUNCTIONS, [], [0xff]);
+        while let Some(rows) = pages.next().await? {
             for row in &rows {
                 let Read { stored, .. } = parse(row)?;
                 if stored.is_settling() {
                     found.push(stored);
                 }
             }
-            match rows.last() {
-                Some(last) if rows.len() == PAGE => from = [&last.key[..], &[0]].concat(),
-                _ => return Ok(found),
-            }
         }
+        Ok(found)
     }
 
     /// The function whose URL has this id.

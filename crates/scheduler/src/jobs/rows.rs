@@ -139,18 +139,15 @@ impl Rows {
         self.store.shared.sweep(&code.sha256).await
     }
 
-    async fn all<T: DeserializeOwned>(&self, table: &str, mut from: Vec<u8>, to: Vec<u8>) -> Result<Vec<T>, Error> {
+    async fn all<T: DeserializeOwned>(&self, table: &str, from: Vec<u8>, to: Vec<u8>) -> Result<Vec<T>, Error> {
         let mut found = Vec::new();
-        loop {
-            let rows = self.store.tables.scan(table, &from, &to, PAGE, false).await?;
+        let mut pages = self.store.tables.pages(table, from, to);
+        while let Some(rows) = pages.next().await? {
             for row in &rows {
                 found.push(decode(&row.value)?);
             }
-            match rows.last() {
-                Some(last) if rows.len() == PAGE => from = [last.key.as_ref(), &[0]].concat(),
-                _ => return Ok(found),
-            }
         }
+        Ok(found)
     }
 }
 

@@ -84,6 +84,16 @@ pub async fn a_scan_is_ordered_and_bounded(factory: &impl Factory) {
     for (from, to, limit) in [(b"a".as_slice(), b"a".as_slice(), 9), (b"z", b"a", 9), (b"a", b"z", 0)] {
         assert!(scan(from, to, limit, false).await.is_empty());
     }
+    for rows in [1, 2, 3, 4, 9] {
+        let mut pages = store.tables.pages("t", b"a", b"c").of(rows);
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await.unwrap() {
+            assert!((1..=rows).contains(&page.len()));
+            found.extend(page);
+        }
+        assert_eq!(keys(&found), [b"a".as_slice(), b"a\0", b"b"]);
+        assert!(pages.next().await.unwrap().is_none());
+    }
 }
 
 pub async fn a_batch_is_all_or_nothing(factory: &impl Factory) {

@@ -48,7 +48,6 @@ const RULES_MAX: usize = 10_000;
 pub const TARGETS_MAX: usize = 5;
 /// Longest sleep of the timer, so that a clock that is set is seen.
 const NAP: Duration = Duration::from_secs(30);
-const PAGE: usize = 500;
 
 /// A rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,19 +193,15 @@ impl Events {
         calls: Arc<dyn Calls>,
     ) -> Result<Self, Error> {
         let mut rules = BTreeMap::new();
-        let mut from = Vec::new();
-        loop {
-            let rows = store.tables.scan(RULES, &from, &[0xff], PAGE, false).await?;
+        let mut pages = store.tables.pages(RULES, [], [0xff]);
+        while let Some(rows) = pages.next().await? {
             for row in &rows {
                 let rule: Rule = serde_json::from_slice(&row.value)
                     .map_err(|error| StoreError::Engine(format!("a rule cannot be read: {error}")))?;
                 rules.insert(rule.key(), Known::of(rule)?);
             }
-            match rows.last() {
-                Some(last) => from = [&last.key[..], &[0]].concat(),
-                None => break,
-            }
         }
+        drop(pages);
         let inner = Arc::new(Inner {
             store,
             clock,

@@ -28,7 +28,6 @@ use uuid::Uuid;
 const MAPPINGS: &str = "event_source_mappings";
 /// Most mappings of the server.
 const MAPPINGS_MAX: usize = 10_000;
-const PAGE: usize = 500;
 
 /// Messages of a queue call a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,20 +116,16 @@ impl Mappings {
     ) -> Result<Self, Error> {
         let parts = poller::Parts { clock, queues, scheduler };
         let mut mappings = BTreeMap::new();
-        let mut from = Vec::new();
-        loop {
-            let rows = store.tables.scan(MAPPINGS, &from, &[0xff; 17], PAGE, false).await?;
+        let mut pages = store.tables.pages(MAPPINGS, [], [0xff; 17]);
+        while let Some(rows) = pages.next().await? {
             for row in &rows {
                 let mapping: Mapping = serde_json::from_slice(&row.value)
                     .map_err(|error| StoreError::Engine(format!("an event source mapping cannot be read: {error}")))?;
                 let poller = Poller::of(&parts, &mapping)?;
                 mappings.insert(mapping.id, Entry { mapping, poller });
             }
-            match rows.last() {
-                Some(last) => from = [&last.key[..], &[0]].concat(),
-                None => break,
-            }
         }
+        drop(pages);
         let inner = Inner { store, parts, mappings: Mutex::new(mappings), changing: Default::default() };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -130,7 +130,7 @@ impl Queues {
             }
             let to = Place { visible_us: now_us.saturating_add(1), sequence: 0 }.key(&range);
             let Some(index) = self.inner.store.tables.scan(MESSAGES, &from, &to, 1, false).await?.pop() else { break };
-            from = [&index.key[..], &[0]].concat();
+            from = dayfly_store::after(&index.key);
             let name = String::from_utf8_lossy(&index.value).into_owned();
             if !seen.insert(name.clone()) {
                 continue;

@@ -140,20 +140,16 @@ impl Queues {
     /// Opens the queues of `store` and counts what is in them.
     pub async fn start(store: Store, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let mut queues = BTreeMap::new();
-        let mut from = Vec::new();
-        loop {
-            let rows = store.tables.scan(QUEUES, &from, &[0xff], PAGE, false).await?;
+        let mut pages = store.tables.pages(QUEUES, [], [0xff]);
+        while let Some(rows) = pages.next().await? {
             for row in &rows {
                 let (name, configuration): (QueueName, Configuration) = from_json(QUEUES, &row.value)?;
                 let queue = Queue::new(name.clone(), configuration);
                 queue.count(&store, clock.now()).await?;
                 queues.insert(name, Arc::new(queue));
             }
-            match rows.last() {
-                Some(last) => from = [&last.key[..], &[0]].concat(),
-                None => break,
-            }
         }
+        drop(pages);
         let inner = Inner {
             store,
             clock,
@@ -326,9 +322,8 @@ impl Queue {
         let configuration = self.configuration().await?;
         let range = range(configuration.id, configuration.epoch);
         let table = if configuration.settings.fifo.is_some() { fifo::FIFO } else { MESSAGES };
-        let (mut from, to) = (range.to_vec(), after(&range));
-        loop {
-            let rows = store.tables.scan(table, &from, &to, PAGE, false).await?;
+        let mut pages = store.tables.pages(table, range, after(&range));
+        while let Some(rows) = pages.next().await? {
             for row in &rows {
                 let (place, message) = if table == MESSAGES {
                     (Place::of_key(&row.key)?, from_json(table, &row.value)?)
@@ -340,11 +335,8 @@ impl Queue {
                 self.tally().enter(place.visible_us, message.received > 0, now.as_microsecond());
                 self.sequence.fetch_max(place.sequence, Ordering::Relaxed);
             }
-            match rows.last() {
-                Some(last) => from = [&last.key[..], &[0]].concat(),
-                None => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     /// A number for a new message: the time, made larger where that is needed to be above all before.

@@ -330,7 +330,7 @@ impl Queues {
                 };
                 let rows = self.inner.store.tables.scan(MESSAGES, &from, &to, limit, false).await?;
                 let Some(end) = rows.last() else { break };
-                from = [&end.key[..], &[0]].concat().into();
+                from = dayfly_store::after(&end.key).into();
                 for row in rows {
                     let found = Found::of(row)?;
                     if claimed.found.len() < wanted && queue.claims().insert(found.place) {

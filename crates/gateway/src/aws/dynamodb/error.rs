@@ -1,29 +1,16 @@
 //! The engine's errors, as DynamoDB's.
 
-use crate::aws::Error as Common;
 use dayfly_store::Error as StoreError;
 use dayfly_tables::Error;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-/// What an operation ends with: an error of the tables, or one that all services have.
-#[derive(Debug)]
-pub enum Failure {
-    /// The tables' own.
-    Own(Error),
-    /// Common.
-    Common(Common),
-}
+/// What an operation ends with.
+pub type Failure = crate::aws::error::Failure<Error>;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Own(error)
-    }
-}
-
-impl From<Common> for Failure {
-    fn from(error: Common) -> Self {
-        Self::Common(error)
     }
 }
 

@@ -1,6 +1,5 @@
 //! SQS's errors. Its clients know them by the codes of its older protocol, which come in a header of the newer one.
 
-use crate::aws::Error as Common;
 use dayfly_store::Error as StoreError;
 use dayfly_triggers::queues;
 use http::StatusCode;
@@ -59,24 +58,12 @@ pub fn missing(parameter: &str) -> Error {
     Error::new("MissingRequiredParameterException", message)
 }
 
-/// What an operation ends with: an error of SQS, or one that all services have.
-#[derive(Debug)]
-pub enum Failure {
-    /// SQS's own.
-    Own(Error),
-    /// Common.
-    Common(Common),
-}
+/// What an operation ends with.
+pub type Failure = crate::aws::error::Failure<Error>;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Own(error)
-    }
-}
-
-impl From<Common> for Failure {
-    fn from(error: Common) -> Self {
-        Self::Common(error)
     }
 }
 
