@@ -57,6 +57,24 @@ def sts():
     return make_client("sts")
 
 
+@pytest.fixture(scope="session")
+def s3():
+    return make_client("s3")
+
+
+@pytest.fixture
+def bucket(s3):
+    """An empty bucket, emptied and deleted at the end."""
+    name = f"conformance-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=name)
+    yield name
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=name):
+        keys = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
+        if keys:
+            assert "Errors" not in s3.delete_objects(Bucket=name, Delete={"Objects": keys})
+    s3.delete_bucket(Bucket=name)
+
+
 @pytest.fixture
 def create(awslambda):
     """Makes functions with names of their own, waits until they are active, and deletes them at the end."""

@@ -6,7 +6,6 @@ import io
 import os
 import urllib.error
 import urllib.request
-import uuid
 import zlib
 
 import boto3
@@ -14,24 +13,6 @@ import pytest
 from botocore import UNSIGNED
 from botocore.handlers import validate_bucket_name
 from conftest import make_client, refused
-
-
-@pytest.fixture(scope="module")
-def s3():
-    return make_client("s3")
-
-
-@pytest.fixture
-def bucket(s3):
-    """An empty bucket, emptied and deleted at the end."""
-    name = f"conformance-{uuid.uuid4().hex[:12]}"
-    s3.create_bucket(Bucket=name)
-    yield name
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=name):
-        keys = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
-        if keys:
-            assert "Errors" not in s3.delete_objects(Bucket=name, Delete={"Objects": keys})
-    s3.delete_bucket(Bucket=name)
 
 
 def put(s3, bucket, *keys):

@@ -8,7 +8,6 @@ import http.client
 import os
 import socket
 import urllib.parse
-import uuid
 import zlib
 
 import pytest
@@ -19,21 +18,6 @@ from conftest import make_client, refused
 
 REGION = os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
 NOTHING = hashlib.sha256(b"").hexdigest()
-
-
-@pytest.fixture(scope="module")
-def s3():
-    return make_client("s3")
-
-
-@pytest.fixture
-def bucket(s3):
-    name = f"conformance-{uuid.uuid4().hex[:12]}"
-    s3.create_bucket(Bucket=name)
-    yield name
-    for entry in s3.list_objects_v2(Bucket=name).get("Contents", []):
-        s3.delete_object(Bucket=name, Key=entry["Key"])
-    s3.delete_bucket(Bucket=name)
 
 
 def test_boto3_with_the_bucket_in_the_host_name(s3, bucket, monkeypatch):
