@@ -177,6 +177,15 @@ def read(event):
     for letter in event:
         print("letter:", letter.body)
 """
+OBJECTS = """
+from chalice import Chalice
+
+app = Chalice(app_name="watcher")
+
+@app.on_s3_event(bucket="incoming-letters", events=["s3:ObjectCreated:*"], prefix="letters/")
+def read(event):
+    print("object:", event.bucket, event.key)
+"""
 SCHEDULE = """
 from chalice import Chalice, Rate
 
@@ -208,6 +217,20 @@ def test_messages_of_a_queue(chalice, server, tmp_path):
     chalice("delete", folder=folder)
     gone = lambda: server.client().list_event_source_mappings()["EventSourceMappings"] == []  # noqa: E731
     harness.wait_until(gone, what="the mapping's end")
+
+
+def test_objects_of_a_bucket(chalice, server, tmp_path):
+    s3 = server.client("s3")
+    s3.create_bucket(Bucket="incoming-letters")
+    folder = new_project(chalice, tmp_path, "watcher", OBJECTS)
+    s3.put_object(Bucket="incoming-letters", Key="letters/dear all", Body=b"hello")
+    line = "object: incoming-letters letters/dear all"
+    harness.wait_until(lambda: line in chalice("logs", "-n", "read", folder=folder), seconds=60, what="the object")
+    chalice("deploy", folder=folder)
+    configuration = s3.get_bucket_notification_configuration(Bucket="incoming-letters")
+    assert len(configuration["LambdaFunctionConfigurations"]) == 1
+    chalice("delete", folder=folder)
+    assert "LambdaFunctionConfigurations" not in s3.get_bucket_notification_configuration(Bucket="incoming-letters")
 
 
 def test_a_schedule(chalice, server, tmp_path):

@@ -125,9 +125,9 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     let queues = dayfly_triggers::Queues::start(store.clone(), clock.clone()).await?;
     let mappings =
         dayfly_triggers::Mappings::start(store.clone(), clock.clone(), queues.clone(), scheduler.clone()).await?;
-    let events =
-        dayfly_triggers::Events::start(store.clone(), clock.clone(), queues.clone(), Arc::new(scheduler.clone()))
-            .await?;
+    let calls = Arc::new(scheduler.clone());
+    let deliveries = dayfly_triggers::Deliveries::start(store.clone(), clock.clone(), queues.clone(), calls);
+    let events = dayfly_triggers::Events::start(store.clone(), clock.clone(), deliveries.clone()).await?;
 
     info!("starting the gateway");
     let gateway = Gateway::new(dayfly_gateway::Options {
@@ -141,6 +141,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
         queues: queues.clone(),
         mappings: mappings.clone(),
         events,
+        deliveries,
         clock,
         limits: config.limits,
         account: keys.account,

@@ -88,7 +88,7 @@ async fn known(
     let owner = (peer == Peer::Owner && matches!(claim, Err(sigv4::Error::Missing))).then(|| owner(gateway));
     let proof = match (owner, claim) {
         (owner, claim) if matches!(service, Service::S3) => {
-            let result = s3::answer(gateway, memory, owner, claim, id, parts, body).await;
+            let result = s3::answer(gateway, memory, owner, claim, (id, peer), parts, body).await;
             return result.unwrap_or_else(|error| refused(error, protocol, id));
         }
         (Some(owner), _) => Ok(Proof::Socket(owner)),

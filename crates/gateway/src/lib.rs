@@ -55,6 +55,8 @@ pub struct Options {
     pub queues: dayfly_triggers::Queues,
     /// Rules of events and schedules.
     pub events: dayfly_triggers::Events,
+    /// What is on its way to functions and queues.
+    pub deliveries: dayfly_triggers::Deliveries,
     /// Which queue's messages call which function.
     pub mappings: dayfly_triggers::Mappings,
     /// Time for signatures and expiry.
@@ -112,6 +114,7 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway for the server's public address.
     pub fn new(options: Options) -> Self {
+        options.objects.observe(Arc::new(aws::s3::Notifier(options.deliveries.clone())));
         Self {
             options: Arc::new(options),
             patience: Arc::default(),

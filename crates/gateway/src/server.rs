@@ -58,6 +58,14 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// Its address, for those who want to know where a request came from.
+    pub fn source_ip(self) -> String {
+        match self {
+            Self::Network(address) => address.ip().to_canonical().to_string(),
+            Self::Owner => "127.0.0.1".to_owned(),
+        }
+    }
+
     /// Whether it is on this machine.
     pub fn is_local(self) -> bool {
         match self {

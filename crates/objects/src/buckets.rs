@@ -8,7 +8,7 @@ use bytes::Bytes;
 use dayfly_store::{Batch, Error as StoreError, Precondition};
 use dayfly_types::{AccountId, Region, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 /// Most buckets of the server; AWS's default for an account.
 const BUCKETS_MAX: usize = 10_000;
@@ -27,6 +27,9 @@ pub struct Bucket {
     pub region: Region,
     /// When it was made.
     pub created: Timestamp,
+    /// What was set of it, by name, as whoever set it wrote it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
 }
 
 /// Whether S3 would take `name` for a bucket.
@@ -51,6 +54,7 @@ impl Objects {
             account: account.clone(),
             region: region.clone(),
             created: self.inner.clock.now(),
+            settings: BTreeMap::new(),
         };
         let tables = &self.inner.store.tables;
         if tables.scan(BUCKETS, &[], &[0xff], BUCKETS_MAX, false).await?.len() == BUCKETS_MAX {
@@ -77,6 +81,18 @@ impl Objects {
         let to = after_all(prefix.as_bytes());
         let rows = self.inner.store.tables.scan(BUCKETS, &from, &to, limit, false).await?;
         Ok(rows.iter().map(|row| from_json(BUCKETS, &row.value)).collect::<Result<_, _>>()?)
+    }
+
+    /// Sets something of a bucket, or takes it away.
+    pub async fn set(&self, name: &str, setting: &str, value: Option<String>) -> Result<(), Error> {
+        let _alone = self.inner.locks.write(&bucket_lock(name)).await;
+        let mut bucket = self.bucket(name).await?;
+        match value {
+            Some(value) => bucket.settings.insert(setting.to_owned(), value),
+            None => bucket.settings.remove(setting),
+        };
+        let batch = Batch::new().put(BUCKETS, name.to_owned(), to_json(&bucket));
+        Ok(self.inner.store.tables.commit(batch).await?)
     }
 
     /// Removes an empty bucket; its unfinished uploads are aborted.

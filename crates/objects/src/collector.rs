@@ -27,7 +27,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
 
 async fn run(inner: Weak<Inner>, wake: Arc<tokio::sync::Notify>) {
     while let Some(inner) = inner.upgrade() {
-        match (Objects { inner }).collect().await {
+        match (Objects { inner, origin: Arc::default() }).collect().await {
             Ok(()) => {}
             Err(Error::Store(dayfly_store::Error::Closed)) => return,
             Err(error) => tracing::warn!(%error, "collecting deleted objects"),

@@ -1,7 +1,7 @@
 //! Copies: of an object, and of a part of one into an upload. Content in blobs is named again, not written again.
 
 use crate::{
-    About, Condition, Error, Object, Objects, Part, Reader,
+    About, Cause, Condition, Error, Object, Objects, Part, Reader,
     checksum::{Algorithm, Digests},
     content::Kept,
     rows::{Content, Manifest},
@@ -33,7 +33,7 @@ impl Objects {
         self.detached(|this| async move {
             let size = object.size;
             let kept = this.name_again(&mut reader, 0, size).await?;
-            this.name(&bucket, &key, object, kept, &condition, Batch::new()).await
+            this.name((&bucket, &key, Cause::Copy), object, kept, &condition, Batch::new()).await
         })
         .await
     }

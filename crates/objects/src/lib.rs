@@ -12,6 +12,7 @@ mod content;
 mod copy;
 mod list;
 mod objects;
+mod observer;
 mod reader;
 mod rows;
 mod uploads;
@@ -23,12 +24,16 @@ pub use buckets::{Bucket, valid_bucket_name};
 pub use content::{NewContent, Received};
 pub use list::{Listing, Page};
 pub use objects::{About, Condition, Object, PartInfo};
+pub use observer::{Cause, Change, Observer, Origin};
 pub use reader::Reader;
 pub use uploads::{ListedUpload, Part, PartReference, Upload};
 
 use dayfly_store::{Store, locks::Locks};
 use dayfly_types::Clock;
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+};
 use thiserror::Error;
 use tokio::sync::Notify;
 
@@ -41,6 +46,8 @@ pub const PARTS_MAX: u16 = 10_000;
 #[derive(Clone)]
 pub struct Objects {
     inner: Arc<Inner>,
+    /// Who asks for the changes.
+    origin: Arc<Origin>,
 }
 
 struct Inner {
@@ -49,6 +56,7 @@ struct Inner {
     locks: Locks,
     /// There is something to collect.
     wake: Arc<Notify>,
+    observer: OnceLock<Arc<dyn Observer>>,
 }
 
 /// Why it was not done. The texts are AWS's.
@@ -104,7 +112,8 @@ pub enum Error {
 impl Objects {
     /// Opens the objects of `store`, and collects from now on what no object names any more.
     pub fn start(store: Store, clock: Arc<dyn Clock>) -> Self {
-        let objects = Self { inner: Arc::new(Inner { store, clock, locks: Locks::default(), wake: Arc::default() }) };
+        let inner = Inner { store, clock, locks: Locks::default(), wake: Arc::default(), observer: OnceLock::new() };
+        let objects = Self { inner: Arc::new(inner), origin: Arc::default() };
         collector::start(&objects.inner);
         objects
     }

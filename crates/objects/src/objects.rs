@@ -1,7 +1,7 @@
 //! Objects: put, look at, tag, delete.
 
 use crate::{
-    Error, Objects, Received,
+    Cause, Error, Objects, Received,
     buckets::bucket_lock,
     checksum::Checksum,
     content::Kept,
@@ -115,7 +115,7 @@ impl Objects {
                 about,
             };
             let kept = this.keep(received).await?;
-            this.name(&bucket, &key, object, kept, &condition, Batch::new()).await
+            this.name((&bucket, &key, Cause::Put), object, kept, &condition, Batch::new()).await
         })
         .await
     }
@@ -135,13 +135,14 @@ impl Objects {
     pub async fn delete(&self, bucket: &str, key: &str, condition: Condition) -> Result<(), Error> {
         let (bucket, key) = (bucket.to_owned(), key.to_owned());
         self.detached(|this| async move {
-            this.bucket(&bucket).await?;
+            let row = this.bucket(&bucket).await?;
             let _alone = this.inner.locks.write(&key_lock(&bucket, &key)).await;
             let found = this.find(&bucket, &key).await?;
             condition.check(found.as_ref().map(|found| &found.object))?;
             let Some(found) = found else { return Ok(()) };
             let batch = Batch::new().delete(OBJECTS, object_key(&bucket, &key));
-            this.inner.store.tables.commit(abandon(batch, &found.object)).await?;
+            let batch = abandon(batch, &found.object);
+            this.commit(batch, (&row, &key), Cause::Delete, &found.object).await?;
             this.inner.wake.notify_one();
             Ok(())
         })
@@ -186,8 +187,7 @@ impl Objects {
     /// nobody names then is collected.
     pub(crate) async fn name(
         &self,
-        bucket: &str,
-        key: &str,
+        place: (&str, &str, Cause),
         mut object: Object,
         kept: Kept,
         condition: &Condition,
@@ -195,7 +195,7 @@ impl Objects {
     ) -> Result<Object, Error> {
         let Kept { content, held } = kept;
         object.small = matches!(content, Content::Small(_));
-        let result = self.name_now(bucket, key, &object, &content, condition, batch).await;
+        let result = self.name_now(place, &object, &content, condition, batch).await;
         let blobs: Vec<String> = held.iter().map(|held| held.sha256.clone()).collect();
         drop(held);
         if result.is_err() {
@@ -208,8 +208,7 @@ impl Objects {
 
     async fn name_now(
         &self,
-        bucket: &str,
-        key: &str,
+        (bucket, key, cause): (&str, &str, Cause),
         object: &Object,
         content: &Content,
         condition: &Condition,
@@ -217,7 +216,7 @@ impl Objects {
     ) -> Result<(), Error> {
         let _there = self.inner.locks.read(&bucket_lock(bucket)).await;
         let _alone = self.inner.locks.write(&key_lock(bucket, key)).await;
-        self.bucket(bucket).await?;
+        let row = self.bucket(bucket).await?;
         let found = self.find(bucket, key).await?;
         condition.check(found.as_ref().map(|found| &found.object))?;
         let precondition = found.as_ref().map_or(Precondition::Absent, |found| Precondition::Version(found.version));
@@ -226,7 +225,7 @@ impl Objects {
         if let Some(found) = &found {
             batch = abandon(batch, &found.object);
         }
-        self.inner.store.tables.commit(batch).await?;
+        self.commit(batch, (&row, key), cause, object).await?;
         if found.is_some_and(|found| !found.object.small) {
             self.inner.wake.notify_one();
         }

@@ -2,7 +2,7 @@
 //! manifests, one after the other.
 
 use crate::{
-    About, Condition, Error, Object, Objects, PARTS_MAX, PartInfo, Received,
+    About, Cause, Condition, Error, Object, Objects, PARTS_MAX, PartInfo, Received,
     buckets::bucket_lock,
     checksum::{self, Algorithm, Checksum, Kind},
     content::Kept,
@@ -180,7 +180,7 @@ impl Objects {
             }
             // The pieces keep their ids, under which they use their blobs already, so nothing can be swept meanwhile.
             let kept = Kept { content: Content::Manifest(manifest), held: Vec::new() };
-            let object = this.name(&bucket, &key, object, kept, &condition, batch).await?;
+            let object = this.name((&bucket, &key, Cause::Upload), object, kept, &condition, batch).await?;
             this.inner.wake.notify_one();
             Ok(object)
         })

@@ -3,11 +3,15 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod deliveries;
 pub mod events;
+pub mod lineage;
 pub mod mappings;
 pub mod patterns;
 pub mod queues;
+pub mod topics;
 
+pub use deliveries::Deliveries;
 pub use events::Events;
 pub use mappings::Mappings;
 pub use queues::Queues;

@@ -107,7 +107,7 @@ fn identity(asked: &Asked<'_>, routed: &Routed<'_>, authorizer: &Authorizer) -> 
                 "path" => Some(format!("/{}{}", routed.stage.name, routed.path)),
                 "resourcePath" => Some(routed.resource_path.to_owned()),
                 "stage" => Some(routed.stage.name.clone()),
-                "identity.sourceIp" => Some(event::source_ip(asked.peer)),
+                "identity.sourceIp" => Some(asked.peer.source_ip()),
                 _ => None,
             }
         };

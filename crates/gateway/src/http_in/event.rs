@@ -4,7 +4,6 @@ use super::{Asked, signed::Caller};
 use crate::{
     host,
     rest_api::{RestApi, Stage},
-    server::Peer,
     sigv4::query_pairs,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -69,14 +68,6 @@ pub fn is_binary(media_type: &str, binary: &[String]) -> bool {
     })
 }
 
-/// The address of the client.
-pub fn source_ip(peer: Peer) -> String {
-    match peer {
-        Peer::Network(address) => address.ip().to_canonical().to_string(),
-        Peer::Owner => "127.0.0.1".to_owned(),
-    }
-}
-
 /// The value of a header, if it is text.
 pub fn header<'a>(asked: &'a Asked<'_>, name: &str) -> Option<&'a str> {
     asked.parts.headers.get(name).and_then(|value| value.to_str().ok())
@@ -100,7 +91,7 @@ fn headers(asked: &Asked<'_>) -> (Map<String, Value>, Map<String, Value>) {
 
 /// What a front-end adds to say where a request came from.
 pub fn forwarded(asked: &Asked<'_>) -> [(&'static str, String); 4] {
-    let source = source_ip(asked.peer);
+    let source = asked.peer.source_ip();
     let before = header(asked, "x-forwarded-for");
     let port = host::host(&asked.parts).and_then(|host| host.rsplit_once(':')).map_or("80", |(_, port)| port);
     let trace = header(asked, "x-amzn-trace-id").map_or_else(
@@ -154,7 +145,7 @@ fn context(asked: &Asked<'_>, routed: &Routed<'_>, caller: Option<&Caller>) -> V
             "accountId": caller.map(|caller| &caller.account),
             "cognitoIdentityId": null,
             "caller": caller.map(|caller| &caller.id),
-            "sourceIp": source_ip(asked.peer),
+            "sourceIp": asked.peer.source_ip(),
             "principalOrgId": null,
             "accessKey": caller.map(|caller| &caller.access_key_id),
             "cognitoAuthenticationType": null,

@@ -1,8 +1,7 @@
 //! A request to a function's URL: the proxy event, version 2.0, and answers that need not say much.
 
 use super::{
-    Asked, call,
-    event::{self, source_ip},
+    Asked, call, event,
     refusal::Refusal,
     reply::{self, Reply},
     signed::{self, Caller},
@@ -97,7 +96,7 @@ fn event(
             "method": asked.parts.method.as_str(),
             "path": path,
             "protocol": format!("{:?}", asked.parts.version),
-            "sourceIp": source_ip(asked.peer),
+            "sourceIp": asked.peer.source_ip(),
             "userAgent": event::header(asked, "user-agent"),
         },
         "requestId": asked.id.to_string(),

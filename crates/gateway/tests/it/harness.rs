@@ -91,10 +91,12 @@ impl Server {
                 .await
                 .unwrap();
         let calls = Arc::new(scheduler.clone());
-        let events = dayfly_triggers::Events::start(store.clone(), clock.clone(), queues.clone(), calls).await.unwrap();
+        let deliveries = dayfly_triggers::Deliveries::start(store.clone(), clock.clone(), queues.clone(), calls);
+        let events = dayfly_triggers::Events::start(store.clone(), clock.clone(), deliveries.clone()).await.unwrap();
         let gateway = Gateway::new(Options {
             scheduler,
             events,
+            deliveries,
             layers,
             environments,
             meter,

@@ -2,27 +2,24 @@
 //! the gateway.
 //!
 //! An event is accepted in one commit with what it means for each target, a firing of a schedule with the time up to which
-//! its rule has fired. From there `delivery` takes it, until it has arrived or is a day old. A crash in between delivers
+//! its rule has fired. From there [`Deliveries`] take it, until it has arrived or is a day old. A crash in between delivers
 //! again, never not at all. What a schedule missed while the server was down is made up for by one firing at the next start;
 //! what it missed while the rule was disabled is not. A time that has fired does not fire again when the clock is set back.
 //!
 //! | table | key | value |
 //! |---|---|---|
 //! | `event_rules` | `ACCOUNT/REGION/NAME` | [`Rule`] |
-//! | `event_deliveries` | time of the next attempt, number | a text on its way to a target |
 
-mod delivery;
 mod input;
 pub mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub use delivery::Calls;
 pub use input::{is_path, is_template};
 
 use crate::{
+    deliveries::{Deliveries, Delivery, Sender},
     patterns::{self, Pattern},
-    queues::Queues,
 };
 use dayfly_store::{Batch, Error as StoreError, Store};
 use dayfly_types::{AccountId, Clock, Region, Timestamp};
@@ -31,16 +28,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 use thiserror::Error;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+/// EventBridge, in policies.
+const SERVICE: &str = "events.amazonaws.com";
 const RULES: &str = "event_rules";
 /// Most rules of the server.
 const RULES_MAX: usize = 10_000;
@@ -141,16 +137,12 @@ pub struct Events {
 struct Inner {
     store: Store,
     clock: Arc<dyn Clock>,
-    queues: Queues,
-    calls: Arc<dyn Calls>,
+    deliveries: Deliveries,
     rules: Mutex<BTreeMap<String, Known>>,
     /// Held by who changes a rule, and by the timer while one fires.
     changing: tokio::sync::Mutex<()>,
     /// Rules have changed.
     changed: Notify,
-    /// There is something to deliver.
-    posted: Notify,
-    sequence: AtomicU64,
 }
 
 /// A rule with what was read out of it.
@@ -185,13 +177,8 @@ pub enum Error {
 }
 
 impl Events {
-    /// Opens the rules of `store`, and starts the timer and the deliveries.
-    pub async fn start(
-        store: Store,
-        clock: Arc<dyn Clock>,
-        queues: Queues,
-        calls: Arc<dyn Calls>,
-    ) -> Result<Self, Error> {
+    /// Opens the rules of `store`, and starts the timer.
+    pub async fn start(store: Store, clock: Arc<dyn Clock>, deliveries: Deliveries) -> Result<Self, Error> {
         let mut rules = BTreeMap::new();
         let mut pages = store.tables.pages(RULES, [], [0xff]);
         while let Some(rows) = pages.next().await? {
@@ -205,16 +192,12 @@ impl Events {
         let inner = Arc::new(Inner {
             store,
             clock,
-            queues,
-            calls,
+            deliveries,
             rules: Mutex::new(rules),
             changing: Default::default(),
             changed: Notify::new(),
-            posted: Notify::new(),
-            sequence: AtomicU64::new(0),
         });
         tokio::spawn(timer(Arc::downgrade(&inner)));
-        tokio::spawn(delivery::run(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
 
@@ -315,7 +298,7 @@ impl Events {
         }
         if !batch.writes.is_empty() {
             self.inner.store.tables.commit(batch).await?;
-            self.inner.posted.notify_one();
+            self.inner.deliveries.posted();
         }
         Ok(())
     }
@@ -347,7 +330,7 @@ impl Inner {
             );
             let batch = self.post(Batch::new().put(RULES, rule.key(), rule.row()?), &rule, &event);
             self.store.tables.commit(batch).await?;
-            self.posted.notify_one();
+            self.deliveries.posted();
             let known = Known::of(rule.clone())?;
             self.rules().insert(rule.key(), known);
         }
@@ -358,8 +341,18 @@ impl Inner {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next_sequence(&self) -> u64 {
-        self.sequence.fetch_add(1, Ordering::Relaxed)
+    /// Adds to `batch` what `event` means for the targets of `rule`.
+    fn post(&self, mut batch: Batch, rule: &Rule, event: &Value) -> Batch {
+        for target in &rule.targets {
+            let sender =
+                Sender { service: SERVICE.to_owned(), arn: rule.arn(), account: rule.account.clone(), by_role: false };
+            let text = input::text(target, event, &rule.name, &rule.arn());
+            let mut delivery = Delivery::new(sender, target.arn.clone(), text);
+            delivery.group = target.sqs_parameters.as_ref().map(|parameters| parameters.message_group_id.clone());
+            delivery.dead_letters = target.dead_letter_config.as_ref().map(|dead| dead.arn.clone());
+            batch = self.deliveries.post(batch, delivery);
+        }
+        batch
     }
 }
 

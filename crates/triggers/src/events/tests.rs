@@ -1,9 +1,13 @@
 //! What rules promise, on a real store and a clock that the tests move. Functions are stood in for by a list of what came.
 
 use super::*;
-use crate::queues::{QueueName, Receive, Settings};
+use crate::{
+    deliveries::Calls,
+    queues::{QueueName, Queues, Receive, Settings},
+};
 use async_trait::async_trait;
 use dayfly_types::{Invocation, InvokeError, ManualClock};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Default)]
 struct Recorder {
@@ -13,8 +17,8 @@ struct Recorder {
 
 #[async_trait]
 impl Calls for Recorder {
-    async fn enqueue(&self, invocation: Invocation, rule: &str) -> Result<bool, InvokeError> {
-        assert!(rule.ends_with(":rule/r"));
+    async fn enqueue(&self, invocation: Invocation, sender: &Sender) -> Result<bool, InvokeError> {
+        assert!(sender.arn.ends_with(":rule/r"));
         if self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
             return Err(InvokeError::ShuttingDown);
         }
@@ -28,6 +32,7 @@ impl Calls for Recorder {
 
 struct Bench {
     events: Events,
+    queues: Queues,
     calls: Arc<Recorder>,
     clock: ManualClock,
     store: Store,
@@ -43,15 +48,16 @@ impl Bench {
     async fn open(folder: tempfile::TempDir, clock: ManualClock, calls: Arc<Recorder>) -> Self {
         let store = dayfly_store::embedded::open(folder.path()).unwrap();
         let queues = Queues::start(store.clone(), Arc::new(clock.clone())).await.unwrap();
-        let events = Events::start(store.clone(), Arc::new(clock.clone()), queues, calls.clone()).await.unwrap();
-        Self { events, calls, clock, store, folder }
+        let deliveries = Deliveries::start(store.clone(), Arc::new(clock.clone()), queues.clone(), calls.clone());
+        let events = Events::start(store.clone(), Arc::new(clock.clone()), deliveries).await.unwrap();
+        Self { events, queues, calls, clock, store, folder }
     }
 
     /// The same after a restart, `away` later.
     async fn again(self, away: u64) -> Self {
-        let Self { events, calls, clock, store, folder } = self;
+        let Self { events, queues, calls, clock, store, folder } = self;
         store.close().await;
-        drop((events, store));
+        drop((events, queues, store));
         clock.advance(Duration::from_secs(away));
         Self::open(folder, clock, calls).await
     }
@@ -66,7 +72,7 @@ impl Bench {
             let late = |known: &Known| known.next.is_some_and(|next| next <= self.clock.now());
             let due = self.events.inner.rules().values().any(late);
             let now = self.clock.now().as_microsecond() + 1;
-            let waiting = self.store.tables.scan("event_deliveries", &[], &now.to_be_bytes(), 1, false).await.unwrap();
+            let waiting = self.store.tables.scan("deliveries", &[], &now.to_be_bytes(), 1, false).await.unwrap();
             if !due && waiting.is_empty() {
                 return;
             }
@@ -136,7 +142,7 @@ async fn a_disabled_rule_neither_fires_nor_makes_up_for_it() {
 async fn events_go_to_the_targets_of_rules_that_match_and_survive_a_restart() {
     let bench = Bench::new().await;
     let queue = QueueName { account: AccountId::default(), region: region(), name: "q".to_owned() };
-    bench.events.inner.queues.create(&queue, Settings::default(), BTreeMap::new(), |_| Ok(())).await.unwrap();
+    bench.queues.create(&queue, Settings::default(), BTreeMap::new(), |_| Ok(())).await.unwrap();
     bench
         .rule(|rule| {
             rule.pattern = Some(r#"{"source": ["shop"]}"#.to_owned());
@@ -161,9 +167,9 @@ async fn events_go_to_the_targets_of_rules_that_match_and_survive_a_restart() {
     // Whether the refusal came before the restart or now: after ten seconds more it was tried again.
     bench.settle().await;
     assert_eq!(bench.later(10).await, 1);
-    let queue = bench.events.inner.queues.get(&queue).unwrap();
+    let queue = bench.queues.get(&queue).unwrap();
     let receive = Receive { messages_max: 10, visibility_s: None, wait: None };
-    let got = bench.events.inner.queues.receive(&queue, receive).await.unwrap();
+    let got = bench.queues.receive(&queue, receive).await.unwrap();
     assert_eq!(got.iter().map(|got| got.message.body.as_str()).collect::<Vec<_>>(), ["7"]);
 }
 
@@ -171,7 +177,7 @@ async fn events_go_to_the_targets_of_rules_that_match_and_survive_a_restart() {
 async fn what_cannot_be_delivered_goes_to_the_dead_letter_queue() {
     let bench = Bench::new().await;
     let queue = QueueName { account: AccountId::default(), region: region(), name: "dead".to_owned() };
-    bench.events.inner.queues.create(&queue, Settings::default(), BTreeMap::new(), |_| Ok(())).await.unwrap();
+    bench.queues.create(&queue, Settings::default(), BTreeMap::new(), |_| Ok(())).await.unwrap();
     bench
         .rule(|rule| {
             rule.schedule = Some("rate(1 minute)".to_owned());
@@ -180,8 +186,8 @@ async fn what_cannot_be_delivered_goes_to_the_dead_letter_queue() {
         })
         .await;
     assert_eq!(bench.later(60).await, 0);
-    let queue = bench.events.inner.queues.get(&queue).unwrap();
-    assert_eq!(bench.events.inner.queues.counts(&queue).visible, 1);
+    let queue = bench.queues.get(&queue).unwrap();
+    assert_eq!(bench.queues.counts(&queue).visible, 1);
 }
 
 #[tokio::test]

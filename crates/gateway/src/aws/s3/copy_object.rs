@@ -53,7 +53,7 @@ pub async fn copy_object(call: &Call<'_>) -> Result<Response, Error> {
     }
     let mut about = if new_metadata { given.clone() } else { source.object.about.clone() };
     about.tags = if new_tags { given.tags } else { source.object.about.tags.clone() };
-    let objects = &call.gateway.options.objects;
+    let objects = call.objects();
     let to = (call.bucket.as_str(), call.key.as_str());
     let object = objects.copy(&source.object, source.reader, to, about, algorithm, condition).await?;
     Ok(result("CopyObjectResult", &object.etag, object.modified, object.checksum.as_ref()))

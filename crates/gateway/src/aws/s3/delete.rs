@@ -31,7 +31,7 @@ struct Identifier {
 
 pub async fn delete_object(call: &Call<'_>) -> Result<Response, Error> {
     let condition = about::condition(&call.parts.headers)?;
-    call.gateway.options.objects.delete(&call.bucket, &call.key, condition).await?;
+    call.objects().delete(&call.bucket, &call.key, condition).await?;
     Ok(response::empty(StatusCode::NO_CONTENT))
 }
 
@@ -57,7 +57,7 @@ pub async fn delete_objects(call: &mut Call<'_>) -> Result<Response, Error> {
             keys.push(key);
         }
     }
-    for (key, result) in call.gateway.options.objects.delete_many(&call.bucket, keys).await {
+    for (key, result) in call.objects().delete_many(&call.bucket, keys).await {
         match result.map_err(Error::from) {
             Ok(()) if delete.quiet => {}
             Ok(()) => {

@@ -14,6 +14,8 @@ mod get_object;
 mod legacy;
 mod list;
 mod multipart;
+mod notification;
+mod notify;
 mod operations;
 mod payload;
 mod put_object;
@@ -22,18 +24,21 @@ mod unset;
 mod xml;
 
 use super::{Error, Protocol, Response};
+pub use notify::Notifier;
+
 use crate::{
     Gateway,
-    authorise::authorise,
+    authorise::{self, authorise},
     body,
     host::{self, Named},
     sender::Sender,
+    server::Peer,
     signer::{Refused, Signer},
     sigv4::{self, Claim, Hashed, UNSIGNED_PAYLOAD, percent_decode, query_pairs},
 };
 use bytes::Bytes;
 use chunked::Chain;
-use dayfly_objects::{Bucket, KEY_BYTES_MAX, valid_bucket_name};
+use dayfly_objects::{Bucket, KEY_BYTES_MAX, Objects, Origin, valid_bucket_name};
 use dayfly_types::{Region, RequestId, credentials::Principal};
 use error::{access_denied, invalid_request};
 use http::{HeaderName, HeaderValue, Method, request::Parts};
@@ -48,6 +53,8 @@ const COPY_SOURCE: &str = "x-amz-copy-source";
 pub struct Call<'a> {
     gateway: &'a Gateway,
     memory: &'a body::Memory,
+    id: RequestId,
+    peer: Peer,
     parts: Parts,
     query: Vec<(String, String)>,
     bucket: String,
@@ -74,7 +81,7 @@ pub async fn answer(
     memory: &body::Memory,
     owner: Option<Sender>,
     claim: Result<Claim, sigv4::Error>,
-    id: RequestId,
+    (id, peer): (RequestId, Peer),
     parts: Parts,
     body: Incoming,
 ) -> Result<Response, Error> {
@@ -92,7 +99,8 @@ pub async fn answer(
         Ok(said) => Payload::new(body, said, chain),
         Err(error) => return refuse(gateway, body, error).await,
     };
-    let mut call = Call { gateway, memory, parts, query, bucket, key, region, principal, payload: Some(payload) };
+    let payload = Some(payload);
+    let mut call = Call { gateway, memory, id, peer, parts, query, bucket, key, region, principal, payload };
     let result = dispatch(&mut call, level).await;
     if let (Err(_), Some(payload)) = (&result, call.payload.take()) {
         payload.discard(&gateway.patience).await;
@@ -124,6 +132,8 @@ async fn dispatch(call: &mut Call<'_>, level: Level) -> Result<Response, Error> 
             match name {
                 "HeadBucket" => buckets::head_bucket(call).await,
                 "DeleteBucket" => buckets::delete_bucket(call).await,
+                "PutBucketNotificationConfiguration" => notification::put_bucket_notification_configuration(call).await,
+                "GetBucketNotificationConfiguration" => notification::get_bucket_notification_configuration(call).await,
                 "GetBucketLocation" => buckets::get_bucket_location(call).await,
                 "ListObjects" => list::list_objects(call).await,
                 "ListObjectsV2" => list::list_objects_v2(call).await,
@@ -178,6 +188,16 @@ impl Call<'_> {
         let bucket = self.gateway.options.objects.bucket(&self.bucket).await?;
         self.authorise(action, &bucket, &self.key)?;
         Ok(bucket)
+    }
+
+    /// The objects, for changes that this request asks for.
+    fn objects(&self) -> Objects {
+        self.gateway.options.objects.asked_by(Origin {
+            requester: authorise::arn(&self.principal),
+            address: self.peer.source_ip(),
+            request_id: self.id.to_string(),
+            trace: self.header("x-amzn-trace-id").map(str::to_owned),
+        })
     }
 
     fn authorise(&self, action: &str, bucket: &Bucket, key: &str) -> Result<(), Error> {

@@ -98,7 +98,7 @@ pub async fn complete_multipart_upload(call: &mut Call<'_>) -> Result<Response, 
     if complete.parts.is_empty() || complete.parts.len() > PARTS_MAX.into() {
         return Err(malformed_xml());
     }
-    let objects = &call.gateway.options.objects;
+    let objects = call.objects();
     let upload = objects.upload(&call.bucket, &call.key, &id).await?;
     let whole = whole(&call.parts.headers, &upload)?;
     let parts = complete.parts.into_iter().map(|part| part.reference()).collect();

@@ -37,10 +37,24 @@ const fn operation(
 }
 
 /// Every operation that is served; the more special first.
-static OPERATIONS: [Operation; 29] = [
+static OPERATIONS: [Operation; 31] = [
     operation(Level::Service, Method::GET, "", "ListBuckets", "s3:ListAllMyBuckets"),
     operation(Level::Bucket, Method::GET, "location", "GetBucketLocation", "s3:GetBucketLocation"),
     operation(Level::Bucket, Method::GET, "uploads", "ListMultipartUploads", "s3:ListBucketMultipartUploads"),
+    operation(
+        Level::Bucket,
+        Method::GET,
+        "notification",
+        "GetBucketNotificationConfiguration",
+        "s3:GetBucketNotification",
+    ),
+    operation(
+        Level::Bucket,
+        Method::PUT,
+        "notification",
+        "PutBucketNotificationConfiguration",
+        "s3:PutBucketNotification",
+    ),
     operation(Level::Bucket, Method::GET, "list-type", "ListObjectsV2", "s3:ListBucket"),
     operation(Level::Bucket, Method::GET, "", "ListObjects", "s3:ListBucket"),
     operation(Level::Bucket, Method::HEAD, "", "HeadBucket", "s3:ListBucket"),

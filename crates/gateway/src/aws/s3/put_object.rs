@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::ETAG};
 pub async fn put_object(call: &mut Call<'_>) -> Result<Response, Error> {
     let about = about::of_headers(&call.parts.headers)?;
     let condition = about::condition(&call.parts.headers)?;
-    let objects = &call.gateway.options.objects;
+    let objects = call.objects();
     let payload = call.take_payload()?;
     // AWS gives every object a checksum: this one when the client has none.
     let also: &[Algorithm] = if payload.algorithm().is_some() { &[] } else { &[Algorithm::Crc64nvme] };
