@@ -1,8 +1,10 @@
 //! The command line: verbs, options and their help. Parsed by `main`; holds no behaviour.
 
 mod environments;
+mod project;
 
 pub use environments::{Environments, EnvironmentsWhat, Layer, LayerBuild, LayerWhat};
+pub use project::{Destroy, Init, Template};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{net::SocketAddr, path::PathBuf};
@@ -31,8 +33,12 @@ pub enum Verb {
     Serve(Serve),
     /// Print export lines that point AWS tools at the server
     Env(Env),
-    /// Create or update a function from a folder or a file
+    /// Make a project in a folder, from a template
+    Init(Init),
+    /// Deploy a project (dayfly.toml or dayfly.App), or one function from a folder or a file
     Deploy(Deploy),
+    /// Delete what deploys of a project made
+    Destroy(Destroy),
     /// Call a function
     Invoke(Invoke),
     /// Show a function's log
@@ -144,14 +150,24 @@ pub enum Shell {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  dayfly deploy                     the project in this folder: its plan, each step, its addresses
+  dayfly deploy shop --dry-run      the plan alone
   dayfly deploy hello.py
   dayfly deploy ./resize --memory 512 --timeout 30 --env BUCKET=photos --tag team=web
 
-The handler is found by convention: handler or lambda_handler in app.py, main.py, lambda_function.py or index.py
+A project is a folder with a dayfly.toml, or with an app.py that makes a dayfly.App; --dry-run and --yes are for projects,
+the other options for single functions, whose handler is found by convention: handler or lambda_handler in app.py, main.py, lambda_function.py or index.py
 (or in the one file given). .dayflyignore and .gitignore are respected; .git, .venv and __pycache__ never go along.")]
 pub struct Deploy {
-    /// A folder, or a single .py file
+    /// A project's folder, a function's folder, or a single .py file
+    #[arg(default_value = ".")]
     pub path: PathBuf,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Delete tables, queues and buckets that the project no longer has, without being asked
+    #[arg(long, short)]
+    pub yes: bool,
     /// Name of the function. Default: the folder's or file's name
     #[arg(long)]
     pub name: Option<String>,
@@ -173,11 +189,24 @@ pub struct Deploy {
     /// Tag; added to those that were set before. May be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub tag: Vec<(String, String)>,
-    /// Print the function's configuration as JSON
+    /// Print the function's configuration, or the project's plan and addresses, as JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
     pub target: Target,
+}
+
+impl Deploy {
+    /// Whether an option says that a single function is meant.
+    pub fn is_of_a_function(&self) -> bool {
+        self.name.is_some()
+            || self.handler.is_some()
+            || self.runtime.is_some()
+            || self.memory.is_some()
+            || self.timeout.is_some()
+            || !self.env.is_empty()
+            || !self.tag.is_empty()
+    }
 }
 
 /// Options of `dayfly invoke`.

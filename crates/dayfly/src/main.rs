@@ -9,6 +9,7 @@ mod folder;
 mod idle;
 mod output;
 mod package;
+mod project;
 mod serve;
 mod socket;
 mod verbs;
@@ -43,6 +44,8 @@ async fn run(verb: cli::Verb) -> Result<(), verbs::Error> {
         }
         cli::Verb::Env(options) => verbs::env::run(&options),
         cli::Verb::Deploy(options) => verbs::deploy::run(&options).await,
+        cli::Verb::Destroy(options) => verbs::project::destroy(&options).await,
+        cli::Verb::Init(options) => verbs::init::run(&options),
         cli::Verb::Invoke(options) => verbs::invoke::run(&options).await,
         cli::Verb::Logs(options) => verbs::logs::run(&options).await,
         cli::Verb::Ls(options) => verbs::ls::run(&options).await,

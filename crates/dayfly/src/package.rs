@@ -72,6 +72,11 @@ const HANDLERS: [&str; 2] = ["handler", "lambda_handler"];
 
 /// Packs `path`.
 pub fn pack(path: &Path) -> Result<Package, Error> {
+    pack_with(path, &[])
+}
+
+/// Packs `path` with further files; of two with one name, the folder's own is taken.
+pub fn pack_with(path: &Path, further: &[(&str, &str)]) -> Result<Package, Error> {
     let root = path.canonicalize().map_err(at(path))?;
     let name = root.file_stem().and_then(|stem| stem.to_str()).and_then(function_name);
     let mut files = BTreeMap::new();
@@ -94,7 +99,9 @@ pub fn pack(path: &Path) -> Result<Package, Error> {
         let executable = path.metadata().map_err(at(path))?.permissions().mode() & 0o111 != 0;
         Ok((name.clone(), content, executable))
     });
-    Ok(Package { zip: zip(contents)?, files: files.len(), handler, name })
+    let further = further.iter().filter(|(name, _)| !files.contains_key(*name));
+    let further = further.map(|(name, text)| Ok(((*name).to_owned(), text.as_bytes().to_vec(), false)));
+    Ok(Package { zip: zip(contents.chain(further))?, files: files.len(), handler, name })
 }
 
 /// A zip of `(name, content, executable)`, each dated 1980-01-01 so that only the content decides the bytes.

@@ -23,6 +23,7 @@ from .api import (
     submit,
     wait,
 )
+from .app import App, HTTPError, Response
 from .attach import Detached, attach
 from .data import read
 from .environment import Environment
@@ -56,6 +57,7 @@ __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
+    "App",
     "CallDied",
     "Cancelled",
     "DayflyError",
@@ -65,6 +67,7 @@ __all__ = [
     "Executor",
     "Function",
     "Future",
+    "HTTPError",
     "InitError",
     "InstanceDied",
     "Job",
@@ -78,6 +81,7 @@ __all__ = [
     "Refused",
     "RemoteError",
     "RemoteTraceback",
+    "Response",
     "ResultError",
     "ServerLost",
     "SlowStart",

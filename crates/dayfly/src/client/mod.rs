@@ -150,6 +150,11 @@ impl Client {
         format!("http://{}", self.authority)
     }
 
+    /// The region of what it asks for.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
     /// Sends a request; a status of 300 or more becomes an error.
     pub async fn send(&self, request: Request<'_>) -> Result<Response, Error> {
         tokio::time::timeout(INVOKE_TIMEOUT, self.exchange(request))

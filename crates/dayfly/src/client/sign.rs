@@ -46,7 +46,8 @@ pub(super) fn sign(
     let query = query.join("&");
 
     // Every service but S3 signs the path encoded once more than it travels.
-    let signed_path = path.split('/').map(encode).collect::<Vec<_>>().join("/");
+    let encoded_again = || path.split('/').map(encode).collect::<Vec<_>>().join("/");
+    let signed_path = if request.service == "s3" { path.clone() } else { encoded_again() };
     let (signature, signed_headers) = signature(
         &[request.method, &signed_path, &query],
         &headers,

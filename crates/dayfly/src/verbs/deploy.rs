@@ -4,7 +4,7 @@ use super::{Error, FUNCTIONS};
 use crate::{
     cli,
     client::{self, Client},
-    output, package,
+    output, package, project,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
@@ -15,8 +15,22 @@ const ROLE: &str = "arn:aws:iam::000000000000:role/dayfly";
 const READY_WAIT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Deploys, and prints the ARN and how to call it.
+/// Deploys a project, or one function; of that it prints the ARN and how to call it.
 pub async fn run(options: &cli::Deploy) -> Result<(), Error> {
+    if options.is_of_a_function() {
+        return function(options).await;
+    }
+    if project::is_project(&options.path) {
+        return super::project::deploy(options).await;
+    }
+    if options.dry_run || options.yes {
+        let path = options.path.display();
+        return Err(Error::Usage(format!("{path} has no {}: --dry-run and --yes are of projects", project::FILE)));
+    }
+    function(options).await
+}
+
+async fn function(options: &cli::Deploy) -> Result<(), Error> {
     let package = package::pack(&options.path)?;
     let client = Client::new(&options.target)?;
     let name = options.name.clone().or(package.name).ok_or_else(|| {
@@ -120,6 +134,28 @@ async fn update(client: &Client, wanted: &Wanted, zip: &[u8]) -> Result<(), Erro
         client.json("lambda", "POST", &["2017-03-31", "tags", arn], &[], &json!({"Tags": pairs(&wanted.tags)})).await?;
     }
     Ok(())
+}
+
+/// Brings the function to these settings and this code, and waits until it is active.
+pub async fn put(client: &Client, name: &str, mut settings: Map<String, Value>, zip: &[u8]) -> Result<(), Error> {
+    let path = [FUNCTIONS[0], FUNCTIONS[1], name, "configuration"];
+    match client.json("lambda", "GET", &path, &[], &Value::Null).await {
+        Ok(_) => {
+            ready(client, name).await?;
+            client.json("lambda", "PUT", &path, &[], &Value::Object(settings)).await?;
+            ready(client, name).await?;
+            let code = json!({"ZipFile": STANDARD.encode(zip)});
+            client.json("lambda", "PUT", &[FUNCTIONS[0], FUNCTIONS[1], name, "code"], &[], &code).await?;
+        }
+        Err(error) if super::service_code(&error) == Some("ResourceNotFoundException") => {
+            settings.insert("FunctionName".into(), json!(name));
+            settings.insert("Role".into(), json!(ROLE));
+            settings.insert("Code".into(), json!({"ZipFile": STANDARD.encode(zip)}));
+            client.json("lambda", "POST", &FUNCTIONS, &[], &Value::Object(settings)).await?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    ready(client, name).await.map(drop)
 }
 
 fn settings(wanted: &Wanted) -> Map<String, Value> {

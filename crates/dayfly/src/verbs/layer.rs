@@ -11,7 +11,7 @@ use std::{fs, path::Path};
 
 const LAYERS: [&str; 2] = ["2018-10-31", "layers"];
 /// Requirements files that include each other.
-const INCLUDES_MAX: usize = 20;
+pub(crate) const INCLUDES_MAX: usize = 20;
 
 /// Builds, lists or deletes.
 pub async fn run(options: &Layer) -> Result<(), Error> {
@@ -53,7 +53,11 @@ async fn run_build(options: &Layer, build: &LayerBuild) -> Result<(), Error> {
 }
 
 /// Has the server build an environment; tells each step in words.
-async fn build_environment(client: &Client, source: &Value, tell: &(dyn Fn(String) + Sync)) -> Result<Value, Error> {
+pub(crate) async fn build_environment(
+    client: &Client,
+    source: &Value,
+    tell: &(dyn Fn(String) + Sync),
+) -> Result<Value, Error> {
     let headers = [("content-type", "application/json")];
     let body = source.to_string().into();
     let path = ["environments"];
@@ -89,7 +93,7 @@ fn words(step: &Value) -> String {
 }
 
 /// Adds a file's requirements, and those of the files that it includes, without comments and hashes.
-fn read_requirements(file: &Path, into: &mut Vec<String>, includes: usize) -> Result<(), Error> {
+pub(crate) fn read_requirements(file: &Path, into: &mut Vec<String>, includes: usize) -> Result<(), Error> {
     let text = fs::read_to_string(file).map_err(|error| Error::Usage(format!("{}: {error}", file.display())))?;
     for line in text.replace("\\\n", " ").lines() {
         let line = line.split(" #").next().unwrap_or_default().split(" --hash=").next().unwrap_or_default().trim();

@@ -6,15 +6,17 @@ pub mod deploy;
 pub mod doctor;
 pub mod env;
 pub mod environments;
+pub mod init;
 pub mod invoke;
 pub mod jobs;
 pub mod layer;
 pub mod logs;
 pub mod ls;
+pub mod project;
 pub mod rm;
 pub mod url;
 
-use crate::{client, folder, package, serve};
+use crate::{client, folder, package, project::read::Mistake, serve};
 use thiserror::Error;
 
 /// Why a verb did not do it.
@@ -29,6 +31,9 @@ pub enum Error {
     /// What the verb looked for is not as it should be; the rest has been printed.
     #[error("{0}")]
     Failed(String),
+    /// A project's file says something that cannot be.
+    #[error(transparent)]
+    Mistake(#[from] Mistake),
     /// The server.
     #[error(transparent)]
     Client(#[from] client::Error),

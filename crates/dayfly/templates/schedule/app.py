@@ -1,0 +1,5 @@
+"""Called by the clock."""
+
+
+def handler(event, context):
+    print("it is", event["time"])
