@@ -38,7 +38,8 @@ def title(contender):
 
 def run(script, *arguments, deadline_s, data=None, watched=None):
     """What a program of peers/ prints, parsed, with `began_at` (seconds since 1970). With `watched`, processes besides its
-    own, also the most memory that all of them held, `memory_bytes`. Raises `Failed`."""
+    own, also the most memory that all of them held, `memory_bytes`, and `watched_bytes` and `own_bytes` of it at that moment.
+    Raises `Failed`."""
     with tempfile.TemporaryDirectory(prefix="dayfly-bench-", ignore_cleanup_errors=True) as folder:
         # What it logs may be more than a pipe holds.
         with open(pathlib.Path(folder) / "said", "w+") as said:
@@ -68,7 +69,7 @@ def run(script, *arguments, deadline_s, data=None, watched=None):
             if process.returncode != 0:
                 raise Failed((said.read().strip().splitlines() or [f"exit {process.returncode}"])[-1][:200])
     found = {**json.loads(out), "began_at": began_at}
-    return found if memory is None else {**found, "memory_bytes": memory.most()}
+    return found if memory is None else {**found, **memory.most()}
 
 
 def environment(folder, data):
@@ -107,9 +108,10 @@ def is_server(pid):
 class Memory:
     """The most that some process trees held together: each page once, whoever shares it. Sampled, which slows them."""
 
-    def __init__(self, *roots):
-        self._roots = roots
-        self._most = 0
+    def __init__(self, own, *watched):
+        self._own = own
+        self._watched = watched
+        self._most = {"memory_bytes": 0}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -121,9 +123,14 @@ class Memory:
 
     def _watch(self):
         while not self._over.wait(SAMPLE_S):
-            pids = set(self._roots)
-            for root in self._roots:
-                with contextlib.suppress(OSError):
-                    pids.update(processes.descendants(root))
-            held = processes.of_living(processes.memory, sorted(pids))
-            self._most = max(self._most, sum(memory["Pss"] for _, memory in held))
+            own, watched = held_by(self._own), sum(map(held_by, self._watched))
+            if own + watched > self._most["memory_bytes"]:
+                self._most = {"memory_bytes": own + watched, "own_bytes": own, "watched_bytes": watched}
+
+
+def held_by(root):
+    """What a process and all below it hold; of pages that others have too, their share."""
+    pids = {root}
+    with contextlib.suppress(OSError):
+        pids.update(processes.descendants(root))
+    return sum(memory["Pss"] for _, memory in processes.of_living(processes.memory, sorted(pids)))

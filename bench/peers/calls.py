@@ -1,7 +1,7 @@
-"""Python calls through one contender: `calls.py CONTENDER each|auto|array|first COUNT [BYTES]`. Prints JSON.
+"""Python calls through one contender: `calls.py CONTENDER each|auto|array|first COUNT [BYTES [TIMES]]`. Prints JSON.
 
 `each` is a task per call, `auto` leaves it to the contender how many share one, `array` gives all calls one array of
-BYTES, all of which each of them reads, `first` is one call by a program that has just started. What a contender needs to be ready is not counted, but for
+BYTES, all of which each of them reads, TIMES times; `first` is one call by a program that has just started. What a contender needs to be ready is not counted, but for
 `first`; Dayfly's server is that of DAYFLY_DATA.
 """
 
@@ -33,12 +33,16 @@ def place(array, number, count):
     return number * len(array) // count
 
 
-def nearest(array, count, number):
-    """Which point is nearest to one that is a little beside another: looks at all of them."""
+def nearest(array, count, times, number):
+    """Which point is nearest to one that is a little beside another: looks at all of them, so many times."""
     import numpy as np
 
     beside = np.random.default_rng(number).standard_normal(array.shape[1], dtype=np.float32) / 100
-    return int((array @ (array[place(array, number, count)] + beside)).argmax())
+    point = array[place(array, number, count)] + beside
+    near = np.empty((times, len(array)), dtype=array.dtype)
+    for row in near:
+        np.dot(array, point, out=row)
+    return int(near.argmax()) % len(array)
 
 
 # A contender yields `run(function, shared, items, auto)`: the list of results of `function(*shared, item)`.
@@ -143,8 +147,8 @@ def main():
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     if work == "array":
-        array = points(int(rest[0]))
-        function, shared = nearest, (array, len(items))
+        array, times = points(int(rest[0])), int(rest[1]) if rest[1:] else 1
+        function, shared = nearest, (array, len(items), times)
         expected = [place(array, number, len(items)) for number in items]
     with CONTENDERS[contender]() as run:
         if work != "first":
