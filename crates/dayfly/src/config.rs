@@ -15,6 +15,8 @@ pub struct Config {
     pub region: Region,
     /// Seconds after which a zygote that is not called ends; its next call waits for init again.
     pub zygote_idle_s: u32,
+    /// Memory for calls, in MB (MiB), by their configured sizes; without it, seven eighths of the machine's.
+    pub memory_mb: Option<u32>,
     /// Environments: what may be built, how large they may be, how long they are kept.
     pub environments: Policy,
     /// Limits; the defaults are AWS's.
@@ -52,6 +54,7 @@ impl Default for Config {
         Self {
             region,
             zygote_idle_s: 600,
+            memory_mb: None,
             environments: Policy::default(),
             limits: Limits::default(),
             prices: Prices::default(),

@@ -105,6 +105,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
         }),
         environments: config.environments.clone(),
         zygote_idle: Duration::from_secs(config.zygote_idle_s.into()),
+        memory_mb: config.memory_mb,
     })
     .await?;
 

@@ -90,6 +90,7 @@ fn options(data: &Path) -> Options {
         endpoint: Arc::new(|_| Box::new(())),
         environments: dayfly_worker::builder::Policy::default(),
         zygote_idle: Duration::from_secs(600),
+        memory_mb: None,
     }
 }
 

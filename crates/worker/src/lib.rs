@@ -59,6 +59,8 @@ pub struct Options {
     pub endpoint: Arc<dyn Fn(std::net::TcpListener) -> EndpointGuard + Send + Sync>,
     /// A zygote that has not been used for so long ends.
     pub zygote_idle: Duration,
+    /// Memory for calls, in MB; without it, what this machine has, but for an eighth.
+    pub memory_mb: Option<u32>,
 }
 
 /// Dropped when a sandbox network is no longer needed.
@@ -68,7 +70,6 @@ pub type EndpointGuard = Box<dyn std::any::Any + Send + Sync>;
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
-    slots: slots::Slots,
     interpreters: Arc<Vec<interpreters::Interpreter>>,
     code: code::Cache,
     builder: builder::Builder,
@@ -114,6 +115,7 @@ struct Shared {
     binary: PathBuf,
     numbers: AtomicU64,
     endings: Arc<Endings>,
+    slots: slots::Slots,
     ahead: pool::Ahead,
 }
 
@@ -168,6 +170,7 @@ impl Handle {
             move || interpreters::find_again(&[], &memory)
         });
         let interpreters = interpreters.await.unwrap_or_default();
+        let slots = options.memory_mb.map_or_else(slots::Slots::of_machine, slots::Slots::new);
         let shared = Shared {
             options,
             sandbox,
@@ -175,6 +178,7 @@ impl Handle {
             binary,
             numbers: AtomicU64::new(1),
             endings: Arc::default(),
+            slots,
             ahead: pool::Ahead::default(),
         };
         let shared = Arc::new(shared);
@@ -192,7 +196,6 @@ impl Handle {
             job::FunctionFiles::open(folder.join("functions"), environments).map_err(file_error(folder.clone()))?;
         let handle = Self {
             shared,
-            slots: slots::Slots::of_machine(),
             interpreters,
             code,
             aws_sdk: aws_sdk::AwsSdk::new(builder.clone()),
@@ -207,7 +210,7 @@ impl Handle {
 
     /// Memory for instances, in MB.
     pub fn capacity_mb(&self) -> u32 {
-        self.slots.capacity_mb()
+        self.shared.slots.capacity_mb()
     }
 
     /// Runtimes whose interpreter was found on this machine.
@@ -272,7 +275,9 @@ impl Handle {
         }
         let mut cancel = Cancel(call.cancel.take());
         let begun = async {
-            let slot = self.slots.take(call.function.memory_mb).await?;
+            let (slots, memory_mb) = (&self.shared.slots, call.function.memory_mb);
+            while !slots.has(memory_mb) && self.shared.ahead.evict_oldest(&self.shared) {}
+            let slot = slots.take(memory_mb).await?;
             Ok::<_, InvokeError>((slot, self.take(&call).await?))
         };
         let (_slot, taken) = tokio::select! {

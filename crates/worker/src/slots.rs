@@ -1,4 +1,5 @@
-//! Slots: the right to run one instance of a given memory size on this node. Given in the order of asking.
+//! Slots: the right to run one instance of a given memory size on this node. Given in the order of asking. What is booted
+//! ahead of demand has what is left beside them, and of theirs what nobody asks for.
 
 use dayfly_types::{InvokeError, ThrottleReason};
 use std::{sync::Arc, time::Duration};
@@ -11,13 +12,24 @@ const WAIT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Slots {
     megabytes: Arc<Semaphore>,
+    /// Beside the slots, for what is booted ahead.
+    beside: Arc<Semaphore>,
     capacity_mb: u32,
+}
+
+/// Memory of something that is booted ahead of demand, until it is dropped.
+pub struct Room {
+    _permit: OwnedSemaphorePermit,
+    /// Calls may want it back.
+    pub of_slots: bool,
 }
 
 impl Slots {
     /// Slots for `capacity_mb` of configured memory in all.
     pub fn new(capacity_mb: u32) -> Self {
-        Self { megabytes: Arc::new(Semaphore::new(capacity_mb as usize)), capacity_mb }
+        let semaphore = |megabytes: u32| Arc::new(Semaphore::new(megabytes as usize));
+        // Half of what the host and the zygotes keep.
+        Self { megabytes: semaphore(capacity_mb), beside: semaphore(capacity_mb / 14), capacity_mb }
     }
 
     /// What this machine has: its memory, but for an eighth that the host and the zygotes keep.
@@ -34,6 +46,18 @@ impl Slots {
     /// All there is to hand out.
     pub fn capacity_mb(&self) -> u32 {
         self.capacity_mb
+    }
+
+    /// Whether a slot of `memory_mb` can be had at once, by who asks next.
+    pub fn has(&self, memory_mb: u32) -> bool {
+        self.megabytes.available_permits() >= memory_mb.min(self.capacity_mb) as usize
+    }
+
+    /// Room for what is booted ahead of demand, if there is some that nobody needs.
+    pub fn room(&self, memory_mb: u32) -> Option<Room> {
+        let of = |semaphore: &Arc<Semaphore>| semaphore.clone().try_acquire_many_owned(memory_mb).ok();
+        let beside = of(&self.beside).map(|permit| Room { _permit: permit, of_slots: false });
+        beside.or_else(|| of(&self.megabytes).map(|permit| Room { _permit: permit, of_slots: true }))
     }
 
     /// Waits for a slot of `memory_mb`.
@@ -88,6 +112,21 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(1), slots.take(200)).await.unwrap_err();
         drop(held);
         assert_eq!(slots.megabytes.available_permits(), 256);
+    }
+
+    #[tokio::test]
+    async fn what_is_ahead_has_its_own_first_and_never_what_somebody_waits_for() {
+        let slots = Slots::new(1400);
+        let beside = slots.room(100).unwrap();
+        assert!(!beside.of_slots && slots.has(1400));
+        let of_slots = slots.room(100).unwrap();
+        assert!(of_slots.of_slots && !slots.has(1400) && slots.has(1300));
+        let held = slots.take(1300).await.unwrap();
+        assert!(slots.room(1).is_none());
+        drop((held, of_slots));
+        assert!(slots.has(1400));
+        drop(beside);
+        assert!(!slots.room(100).unwrap().of_slots);
     }
 
     #[tokio::test]

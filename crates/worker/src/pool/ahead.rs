@@ -6,7 +6,7 @@ use super::{
     Code, Recipe,
     sandbox::{Purpose, Sandbox},
 };
-use crate::{Shared, environment::Seen};
+use crate::{Shared, environment::Seen, slots::Room};
 use dayfly_sandbox::Report;
 use std::{
     collections::VecDeque,
@@ -21,6 +21,8 @@ use tokio::time::Instant;
 const ENVIRONMENTS_MAX: usize = 4;
 /// Most of one environment. As many as that where jobs follow each other faster than a zygote boots.
 const KEPT_MAX: usize = 2;
+/// What counts as the memory of one: about what the imports of a numerical program take.
+const MEMORY_MB: u32 = 128;
 /// How long one may take to boot: somebody else's calls may be in its way.
 const BOOT_MAX: Duration = Duration::from_secs(60);
 /// When one more is booted where there is one already.
@@ -55,6 +57,7 @@ struct Stock {
 struct Kept {
     sandbox: Sandbox,
     waits: bool,
+    room: Room,
 }
 
 /// All that is settled when a zygote boots. Jobs that agree in it may have the same kind of zygote.
@@ -109,12 +112,12 @@ impl Ahead {
     }
 
     /// Sees to it that there are some for the next jobs like this one: the first `now`, or when there is none; others later,
-    /// so that they are not in the way of a job that comes at once.
-    pub fn want(&self, shared: &Arc<Shared>, recipe: &Arc<Recipe>, now: bool) {
-        let Some((key, seen)) = Key::of(shared, recipe) else { return };
+    /// so that they are not in the way of a job that comes at once. Fails when there is no memory for them now.
+    pub fn want(&self, shared: &Arc<Shared>, recipe: &Arc<Recipe>, now: bool) -> bool {
+        let Some((key, seen)) = Key::of(shared, recipe) else { return true };
         let mut state = self.lock();
         if state.closed || crate::short_of_memory() {
-            return;
+            return state.closed;
         }
         let used = Instant::now();
         let place = state.stocks.iter().position(|stock| stock.key == key).unwrap_or_else(|| {
@@ -134,14 +137,20 @@ impl Ahead {
                 tokio::time::sleep(LATER).await;
                 shared.ahead.want(&shared, &recipe, true);
             });
-            return;
+            return true;
         }
         while stock.kept.len() < stock.wanted {
+            // Calls come first.
+            let Some(room) = shared.slots.room(MEMORY_MB) else { return !stock.kept.is_empty() };
             match Sandbox::boot(shared, recipe, Purpose::Ahead) {
-                Ok(sandbox) => stock.kept.push_back(Kept { sandbox, waits: false }),
-                Err(error) => return tracing::warn!(%error, "no zygote could be booted ahead of jobs"),
+                Ok(sandbox) => stock.kept.push_back(Kept { sandbox, waits: false, room }),
+                Err(error) => {
+                    tracing::warn!(%error, "no zygote could be booted ahead of jobs");
+                    break;
+                }
             }
         }
+        true
     }
 
     /// Hears what they have to say, and lets those go that are broken or have waited too long. To be called now and then.
@@ -160,6 +169,18 @@ impl Ahead {
         }
         let idle = shared.options.zygote_idle;
         state.stocks.extract_if(.., |stock| stock.used.elapsed() >= idle).for_each(|stock| stock.end(shared));
+    }
+
+    /// Lets one go whose memory a call may have, of those that have not been used for longest. Whether there was one.
+    pub fn evict_oldest(&self, shared: &Arc<Shared>) -> bool {
+        let mut state = self.lock();
+        let candidates = state.stocks.iter_mut().filter(|stock| stock.kept.iter().any(|kept| kept.room.of_slots));
+        let Some(stock) = candidates.min_by_key(|stock| stock.used) else { return false };
+        let Some(place) = stock.kept.iter().position(|kept| kept.room.of_slots) else { return false };
+        if let Some(kept) = stock.kept.remove(place) {
+            kept.sandbox.end(shared);
+        }
+        true
     }
 
     /// Lets all go: memory is short.

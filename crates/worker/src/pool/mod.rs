@@ -119,6 +119,7 @@ pub fn start(shared: Arc<Shared>, recipe: Recipe) -> VersionHandle {
         one_use: None,
         retired: false,
         owes_one_ahead: false,
+        missed_one_ahead: false,
         failures: 0,
         arrivals: 0,
         rate: 0.0,
@@ -143,6 +144,8 @@ struct Version {
     retired: bool,
     /// A job's zygote is up, and the next job of its environment has none yet.
     owes_one_ahead: bool,
+    /// Nor was there memory for one.
+    missed_one_ahead: bool,
     /// Instances that failed to come up, in a row.
     failures: u32,
     /// Calls since the last tick.
@@ -281,6 +284,8 @@ impl Version {
             Command::Retire => {
                 self.retired = true;
                 self.drop_spares();
+                // There may have been no room for it while the calls ran.
+                self.owes_one_ahead |= self.missed_one_ahead;
                 self.see_to_next_job();
             }
             Command::EvictIfIdle => {
@@ -381,7 +386,7 @@ impl Version {
     /// Has a zygote booted for the next job like this one, now that this one's calls run.
     fn see_to_next_job(&mut self) {
         if std::mem::take(&mut self.owes_one_ahead) {
-            self.shared.ahead.want(&self.shared, &self.recipe, false);
+            self.missed_one_ahead = !self.shared.ahead.want(&self.shared, &self.recipe, false);
         }
     }
 

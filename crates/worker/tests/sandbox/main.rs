@@ -96,6 +96,7 @@ fn with_worker(test: Test) {
         endpoint: Arc::new(|_| Box::new(())),
         environments: dayfly_worker::builder::Policy::default(),
         zygote_idle: Duration::from_secs(1),
+        memory_mb: None,
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let worker = match runtime.block_on(Handle::start(options)) {
