@@ -4,7 +4,7 @@ SHELL := /bin/bash
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo test lint unit it wheel bench test-vm fuzz clean
+.PHONY: help demo test lint unit it compatibility wheel bench test-vm fuzz clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -35,6 +35,10 @@ it: ## Tests of the real server with real clients; ARGS goes to pytest
 	cargo build --locked -p dayfly
 	DAYFLY_BIN=$(abspath $(TARGET_DIR))/debug/dayfly $(PYTHON) -m pytest tests $(ARGS)
 	$(PYTHON) -m pytest sdk/python/tests
+
+compatibility: ## Write docs/compatibility.md anew, by asking the server for every operation
+	cargo build --locked -p dayfly
+	DAYFLY_WRITE_COMPATIBILITY=1 DAYFLY_BIN=$(abspath $(TARGET_DIR))/debug/dayfly $(PYTHON) -m pytest tests/it/test_compatibility.py
 
 wheel: ## Build the Python package with the binary in it, into dist/
 	scripts/setup.sh

@@ -13,6 +13,7 @@ import tools
 from harness import ROLE, RUNTIME, Server
 
 FUNCTIONS = tools.HERE / "functions"
+REGION = "us-east-1"
 SKIPPED_PACKAGES = ("pip", "setuptools", "gunicorn", "_distutils_hack")
 
 
@@ -36,6 +37,11 @@ class Cloud:
     def pid(self):
         return self.server.pid
 
+    @property
+    def credentials(self):
+        """What requests are signed with."""
+        return botocore.credentials.Credentials(self.server.keys["access_key_id"], self.server.keys["secret_access_key"])
+
     def deploy(self, name, package, **settings):
         """Makes a function of a package's bytes and waits until it is active."""
         client = self.server.client(read_timeout=300, connect_timeout=300)
@@ -52,9 +58,7 @@ class Cloud:
         url = f"{self.server.endpoint}/2015-03-31/functions/{name}/invocations"
         headers = {"X-Amz-Invocation-Type": kind, "Content-Type": "application/octet-stream"}
         request = botocore.awsrequest.AWSRequest("POST", url, headers=headers, data=event.encode())
-        keys = self.server.keys
-        credentials = botocore.credentials.Credentials(keys["access_key_id"], keys["secret_access_key"])
-        botocore.auth.SigV4Auth(credentials, "lambda", "us-east-1").add_auth(request)
+        botocore.auth.SigV4Auth(self.credentials, "lambda", REGION).add_auth(request)
         lines = [f"POST /2015-03-31/functions/{name}/invocations HTTP/1.1", f"Host: {self.address}"]
         lines += [f"{key}: {value}" for key, value in request.headers.items()]
         lines += [f"Content-Length: {len(event)}", "", event]

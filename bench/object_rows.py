@@ -2,15 +2,13 @@
 
 import contextlib
 import pathlib
-import socket
 import subprocess
 import tempfile
 import time
 
-import boto3
 import cloud
+import peers
 import tools
-from botocore.config import Config
 from rows import Row, median
 
 CLIENTS = 8
@@ -19,7 +17,6 @@ BUCKET = "bench"
 PRESIGNED = {"signature_version": "s3v4", "s3": {"addressing_style": "path"}, "request_checksum_calculation": "when_required"}
 DEADLINE_S = 60
 BUDGET_S = 60
-START_S = 60
 
 
 def objects(effort):
@@ -122,7 +119,7 @@ def without_errors(*arguments):
 
 def moto(folder):
     """moto's server."""
-    return other(folder, lambda port: [tools.jobs_python(), "-m", "moto.server", "-H", "127.0.0.1", "-p", port])
+    return other(folder, peers.moto)
 
 
 def s3s(folder):
@@ -135,31 +132,6 @@ def s3s(folder):
 
 @contextlib.contextmanager
 def other(folder, command_of):
-    """A server on a port that is free now; its keys are "bench"."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    command = command_of(address.rpartition(":")[2])
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([str(part) for part in command], cwd=folder, **quiet)
-    try:
-        deadline = time.monotonic() + START_S
-        while not answers(address):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{command[0]} did not start")
-            time.sleep(0.1)
-        config = Config(retries={"total_max_attempts": 1}, **PRESIGNED)
-        keys = {"aws_access_key_id": "bench", "aws_secret_access_key": "bench", "region_name": "us-east-1"}
-        yield Store(address, boto3.client("s3", endpoint_url=f"http://{address}", config=config, **keys), folder)
-    finally:
-        process.kill()
-        process.wait(20)
-
-
-def answers(address):
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), 1).close()
-        return True
-    except OSError:
-        return False
+    """Another server."""
+    with peers.serving(folder, command_of) as address:
+        yield Store(address, peers.client("s3", address, **PRESIGNED), folder)

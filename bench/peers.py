@@ -4,15 +4,19 @@ import contextlib
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import tempfile
 import threading
 import time
 
+import boto3
 import cloud
 import tools
+from botocore.config import Config
 
 PEERS = tools.HERE / "peers"
+START_S = 60
 
 
 class Gunicorn:
@@ -62,6 +66,48 @@ def listening(process, workers):
             threading.Thread(target=process.stderr.read, daemon=True).start()
             return address
     raise RuntimeError("gunicorn did not start")
+
+
+@contextlib.contextmanager
+def serving(folder, command_of):
+    """A server on a port that is free now: its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = command_of(address.rpartition(":")[2])
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([str(part) for part in command], cwd=folder, **quiet)
+    try:
+        deadline = time.monotonic() + START_S
+        while not answers(address):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{command[0]} did not start")
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.kill()
+        process.wait(20)
+
+
+def answers(address):
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+def moto(port):
+    """Command of moto's server, which keeps everything in memory."""
+    return [tools.jobs_python(), "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
+
+
+def client(service, address, **settings):
+    """A boto3 client of a peer; its keys are "bench"."""
+    keys = {"aws_access_key_id": "bench", "aws_secret_access_key": "bench", "region_name": cloud.REGION}
+    config = Config(retries={"total_max_attempts": 1}, **settings)
+    return boto3.client(service, endpoint_url=f"http://{address}", config=config, **keys)
 
 
 def fresh(how, clients, seconds):

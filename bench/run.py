@@ -13,6 +13,7 @@ import cloud
 import job_rows
 import object_rows
 import rows
+import state_rows
 import table
 import tools
 
@@ -30,6 +31,9 @@ ALL = {
     "array": job_rows.array,
     "aggregate": job_rows.aggregate,
     "objects": object_rows.objects,
+    "api": state_rows.api,
+    "queue": state_rows.queue,
+    "table": state_rows.table,
 }
 
 

@@ -21,6 +21,7 @@ INSTALL_S = 900
 S3S = pathlib.Path(os.environ.get("DAYFLY_BENCH_S3S") or ROOT / ".bench-s3s").resolve()
 S3S_VERSION = "0.14.1"
 BUILD_S = 1800
+EACH_S = 300
 LOAD = TARGET / "release" / "load"
 FLOOR = TARGET / "release" / "examples" / "floor"
 STORE = TARGET / "release" / "examples" / "enqueue_bench"
@@ -136,6 +137,14 @@ def load(address, request, connections, until, status=200):
     found = output_of([LOAD, "http", address, request, connections, until, status], patience)
     if found["errors"]:
         say(f"{found['errors']} errors, the first: {found['first_error']}")
+    return found
+
+
+def each(address, requests, connections):
+    """Sends every request of a file once. An error ends the row."""
+    found = output_of([LOAD, "each", address, requests, connections], EACH_S)
+    if found["errors"]:
+        raise RuntimeError(f"{found['errors']} errors, the first: {found['first_error']}")
     return found
 
 

@@ -3,6 +3,7 @@
 //! `load http ADDRESS REQUEST_FILE CONNECTIONS (SECONDS | COUNTx) [STATUS]` sends the bytes of the file again and again,
 //! each connection one at a time, and reads whole answers. It opens a connection anew when the server has closed it
 //! (that time counts, as a client would feel it), and only if it had to.
+//! `load each ADDRESS REQUESTS_FILE CONNECTIONS` sends every request of the file once; before each stands a line with its length.
 //! `load fsync FOLDER BYTES THREADS SECONDS` appends events to a file there, one fdatasync for each.
 //! `load objects ADDRESS LIST_FILE PUT|GET BYTES CONNECTIONS` requests each target of the list once.
 //! `load files FOLDER PUT|GET BYTES THREADS COUNT` writes or reads as many files.
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["http", address, request, connections, until, rest @ ..] => http(address, request, connections, until, rest),
+        ["each", address, requests, connections] => each(address, requests, connections),
         ["fsync", folder, bytes, threads, seconds] => fsync(folder, bytes, threads, seconds),
         ["objects", address, list, verb, bytes, connections] => {
             objects::objects(address, list, verb, bytes, connections)
@@ -184,6 +186,29 @@ fn http(address: &str, request: &str, connections: &str, until: &str, status: &[
         }
         total
     }))
+}
+
+/// Sends every request of a file once, as they come to be free.
+fn each(address: &str, requests: &str, connections: &str) -> Result<Total> {
+    let address: SocketAddr = address.parse()?;
+    let file = std::fs::read(requests)?;
+    let mut requests = Vec::new();
+    let mut rest = &file[..];
+    while let Some(line) = rest.iter().position(|byte| *byte == b'\n') {
+        let length: usize = std::str::from_utf8(&rest[..line])?.parse()?;
+        let (request, after) = rest[line + 1..].split_at_checked(length).ok_or("the last request is cut short")?;
+        requests.push(request);
+        rest = after;
+    }
+    objects::each(requests.len(), connections, 0, |client: &mut Option<Client>, number, _: &[u8]| {
+        let client = client.get_or_insert_with(|| Client::new(address));
+        let request = requests.get(number).ok_or("no such request")?;
+        let done = client.call(&[request], 200).map(|_| ());
+        if done.is_err() {
+            client.close();
+        }
+        done
+    })
 }
 
 struct Client {

@@ -92,7 +92,7 @@ fn whole(length: usize, bytes: usize) -> Result<()> {
 }
 
 /// Does `one` for the numbers below `count`, shared out to threads that each have a state of their own.
-fn each<S: Default>(
+pub fn each<S: Default>(
     count: usize,
     threads: &str,
     written: usize,

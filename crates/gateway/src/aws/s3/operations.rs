@@ -92,7 +92,7 @@ static OPERATIONS: [Operation; 31] = [
 
 /// Parameters that make another operation of a request: what they are about, and the error for one that was never set.
 /// They must never fall through to the operation without them: `PUT /bucket?policy` does not make a bucket.
-const SUBRESOURCES: [(&str, &str, &str); 31] = [
+const SUBRESOURCES: [(&str, &str, &str); 35] = [
     ("abac", "BucketAbac", ""),
     ("accelerate", "BucketAccelerateConfiguration", ""),
     ("acl", "Acl", ""),
@@ -106,7 +106,10 @@ const SUBRESOURCES: [(&str, &str, &str); 31] = [
     ("legal-hold", "ObjectLegalHold", "NoSuchObjectLockConfiguration"),
     ("lifecycle", "BucketLifecycleConfiguration", "NoSuchLifecycleConfiguration"),
     ("logging", "BucketLogging", ""),
+    ("metadataAnnotationTable", "BucketMetadataAnnotationTableConfiguration", ""),
     ("metadataConfiguration", "BucketMetadataConfiguration", ""),
+    ("metadataInventoryTable", "BucketMetadataInventoryTableConfiguration", ""),
+    ("metadataJournalTable", "BucketMetadataJournalTableConfiguration", ""),
     ("metadataTable", "BucketMetadataTableConfiguration", ""),
     ("metrics", "BucketMetricsConfiguration", ""),
     ("notification", "BucketNotificationConfiguration", ""),
@@ -121,6 +124,7 @@ const SUBRESOURCES: [(&str, &str, &str); 31] = [
     ("restore", "RestoreObject", ""),
     ("retention", "ObjectRetention", "NoSuchObjectLockConfiguration"),
     ("select", "SelectObjectContent", ""),
+    ("session", "Session", ""),
     ("tagging", "Tagging", "NoSuchTagSet"),
     ("torrent", "ObjectTorrent", ""),
     ("website", "BucketWebsite", "NoSuchWebsiteConfiguration"),
@@ -187,6 +191,10 @@ mod tests {
         };
         assert_eq!(ask(Method::PUT, Level::Bucket, ""), "CreateBucket");
         assert_eq!(ask(Method::PUT, Level::Bucket, "policy"), "no PutBucketPolicy");
+        assert_eq!(
+            ask(Method::PUT, Level::Bucket, "metadataJournalTable"),
+            "no PutBucketMetadataJournalTableConfiguration"
+        );
         assert_eq!(ask(Method::PUT, Level::Bucket, "versioning"), "no PutBucketVersioning");
         assert_eq!(ask(Method::DELETE, Level::Bucket, "website"), "no DeleteBucketWebsite");
         assert_eq!(ask(Method::GET, Level::Bucket, "cors"), "NoSuchCORSConfiguration");
