@@ -1,7 +1,10 @@
 """Projects: a folder with a dayfly.toml, from its template to its end."""
 
 import json
+import os
+import pathlib
 import subprocess
+import sys
 import uuid
 
 
@@ -9,6 +12,7 @@ import harness
 import pytest
 import web
 
+ROOT = pathlib.Path(__file__).parents[2]
 CODE = """
 import json, os
 import boto3
@@ -163,3 +167,98 @@ def test_templates_deploy(server, tmp_path, template):
             assert "it is noon" in server.cli("invoke", f"{folder.name}-report", event, "--log").stderr
     finally:
         server.cli("destroy", folder, "--yes")
+
+
+APP = """
+import json, os
+import boto3
+import dayfly
+
+app = dayfly.App(memory=512, environment={"WHO": "me"})
+app.table("seen", key="id")
+seen = lambda: boto3.resource("dynamodb").Table(os.environ["TABLE_SEEN"])
+print("what the module prints is no declaration")
+
+@app.get("/bytes")
+def data():
+    return b"plain bytes", 200, {"Content-Type": "text/plain", "X-Who": os.environ["WHO"]}
+
+@app.route("/echo/{rest+}", ["ANY"])
+def echo(rest):
+    if app.request.method == "DELETE":
+        raise dayfly.HTTPError(409, "not this one")
+    return {"rest": rest, "json": app.request.json, "many": app.request.query_lists["x"], "kind": app.request.headers["CONTENT-type"]}, 201
+
+@app.post("/send")
+def send():
+    for text in app.request.json:
+        boto3.client("sqs").send_message(QueueUrl=os.environ["QUEUE_WORK"], MessageBody=text)
+
+@app.on_message("work", batch=10, attempts=2)
+def work(message):
+    if message.body == "bad":
+        raise ValueError("poisoned")
+    seen().put_item(Item={"id": message.body})
+
+@app.on_object("files", suffix=".txt")
+def file(object):
+    seen().put_item(Item={"id": object.key, "size": object.size})
+
+@app.function
+def all(event, context):
+    return sorted(item["id"] for item in seen().scan()["Items"])
+"""
+
+
+def test_an_app_in_python(server, project):
+    (project / "dayfly.toml").unlink()
+    (project / "code.py").unlink()
+    (project / "app.py").write_text(APP)
+    deployed = json.loads(server.cli("deploy", project, "--json").stdout)
+    assert {url["route"] for url in deployed["addresses"]} == {"GET", "POST", "ANY"}
+    base = deployed["addresses"][0]["url"].removeprefix(server.endpoint).partition("_user_request_")[0] + "_user_request_"
+
+    got = web.request(server, f"{base}/bytes")
+    assert (got.status, got.body, got.headers["x-who"]) == (200, b"plain bytes", "me")
+    got = web.request(server, f"{base}/echo/a/b?x=1&x=2", "PUT", '{"a": 1}', headers={"Content-Type": "application/json"})
+    assert (got.status, got.json) == (201, {"rest": "a/b", "json": {"a": 1}, "many": ["1", "2"], "kind": "application/json"})
+    got = web.request(server, f"{base}/echo/a?x=1", "PUT", "{", headers={"Content-Type": "application/json"})
+    assert (got.status, got.json) == (400, {"message": "the body is not JSON"})
+    got = web.request(server, f"{base}/echo/a", "DELETE")
+    assert (got.status, got.json) == (409, {"message": "not this one"})
+
+    assert web.request(server, f"{base}/send", "POST", '["one", "bad", "two"]').status == 204
+    s3 = server.client("s3")
+    s3.put_object(Bucket=f"{project.name}-files", Key="a b/ü.txt", Body=b"12345")
+    s3.put_object(Bucket=f"{project.name}-files", Key="other.png", Body=b"1")
+    found = lambda: json.loads(server.cli("invoke", f"{project.name}-all").stdout)  # noqa: E731
+    harness.wait_until(lambda: found() == ["a b/ü.txt", "one", "two"], seconds=30, what="what was seen")
+    steps = json.loads(server.cli("deploy", project, "--dry-run", "--json").stdout)["plan"]
+    assert {step["action"] for step in steps} == {"unchanged"}
+
+
+def test_an_app_that_cannot_be_read(server, project):
+    (project / "dayfly.toml").unlink()
+    (project / "app.py").write_text("import dayfly\napp = dayfly.App()\nimport not_there\n")
+    refused = server.cli("deploy", project, check=False)
+    assert refused.returncode == 1
+    assert "not_there" in refused.stderr and "install there what it imports" in refused.stderr
+    (project / "app.py").write_text("import dayfly\napp = dayfly.App()\n@app.every('5 minute')\ndef f(): pass\n")
+    refused = server.cli("deploy", project, check=False)
+    assert refused.returncode == 1 and "app.py: expected \"5 minutes\"" in refused.stderr
+
+
+def test_the_slackbot_counts_every_post_once(server):
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "slackbot" / "slackbot.py", "--events", "30", "--posts", "270"],
+        capture_output=True,
+        text=True,
+        timeout=300 * harness.SLOW,
+        env={**os.environ, **server.variables(), "DAYFLY_BIN": harness.BINARY},
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "a wrong signature and an old one are refused" in said
+    assert "each counted once" in said and "the digest was posted: " in said
+    assert int(said.partition("30 events, ")[2].split()[0]) >= 3, said
+    assert server.client().list_functions()["Functions"] == [], "something was left"
