@@ -7,7 +7,6 @@ import subprocess
 import sys
 import uuid
 
-
 import harness
 import pytest
 import web
@@ -120,6 +119,19 @@ def test_a_project_from_plan_to_destroy(server, project):
     assert server.cli("destroy", project, "--yes", check=False).returncode == 1
 
 
+def test_a_deploy_that_failed_goes_on_with_the_next(server, project):
+    text = (project / "dayfly.toml").read_text()
+    (project / "dayfly.toml").write_text('runtime = "python3.99"\n' + text)
+    failed = server.cli("deploy", project, check=False)
+    assert failed.returncode == 1 and f"function {project.name}-api: " in failed.stderr
+    assert server.client("dynamodb").list_tables()["TableNames"] == [f"{project.name}-posts"]
+    (project / "dayfly.toml").write_text(text)
+    found = plan(server, project)
+    assert {("unchanged", "table", "posts"), ("create", "function", "api"), ("create", "api", "")} <= found
+    server.cli("deploy", project)
+    assert {step[0] for step in plan(server, project)} == {"unchanged"}
+
+
 def test_what_is_not_of_the_project_is_left_alone(server, project):
     server.client("s3").create_bucket(Bucket=f"{project.name}-files")
     refused = server.cli("deploy", project, check=False)
@@ -174,7 +186,7 @@ import json, os
 import boto3
 import dayfly
 
-app = dayfly.App(memory=512, environment={"WHO": "me"})
+app = dayfly.App(memory=512, environment={"WHO": "me"}, requirements=["six==1.17.0"])
 app.table("seen", key="id")
 seen = lambda: boto3.resource("dynamodb").Table(os.environ["TABLE_SEEN"])
 print("what the module prints is no declaration")
@@ -182,6 +194,11 @@ print("what the module prints is no declaration")
 @app.get("/bytes")
 def data():
     return b"plain bytes", 200, {"Content-Type": "text/plain", "X-Who": os.environ["WHO"]}
+
+@app.get("/packages")
+def packages():
+    import six
+    return six.__version__
 
 @app.route("/echo/{rest+}", ["ANY"])
 def echo(rest):
@@ -220,6 +237,7 @@ def test_an_app_in_python(server, project):
 
     got = web.request(server, f"{base}/bytes")
     assert (got.status, got.body, got.headers["x-who"]) == (200, b"plain bytes", "me")
+    assert web.request(server, f"{base}/packages").body == b"1.17.0"
     got = web.request(server, f"{base}/echo/a/b?x=1&x=2", "PUT", '{"a": 1}', headers={"Content-Type": "application/json"})
     assert (got.status, got.json) == (201, {"rest": "a/b", "json": {"a": 1}, "many": ["1", "2"], "kind": "application/json"})
     got = web.request(server, f"{base}/echo/a?x=1", "PUT", "{", headers={"Content-Type": "application/json"})
