@@ -154,10 +154,14 @@ Examples:
   dayfly deploy shop --dry-run      the plan alone
   dayfly deploy hello.py
   dayfly deploy ./resize --memory 512 --timeout 30 --env BUCKET=photos --tag team=web
+  dayfly deploy ./shop                              a Flask, Django, FastAPI or Starlette application
+  dayfly deploy ./shop --app shop.web:make_app()
 
 A project is a folder with a dayfly.toml, or with an app.py that makes a dayfly.App; --dry-run and --yes are for projects,
 the other options for single functions, whose handler is found by convention: handler or lambda_handler in app.py, main.py, lambda_function.py or index.py
-(or in the one file given). .dayflyignore and .gitignore are respected; .git, .venv and __pycache__ never go along.")]
+(or in the one file given). Where there is none, a web application is looked for: app or application in app.py,
+main.py, wsgi.py, asgi.py, application.py or app/, or what manage.py names. It gets the packages of its
+requirements.txt and an address of its own. .dayflyignore and .gitignore are respected; .git, .venv and __pycache__ never go along.")]
 pub struct Deploy {
     /// A project's folder, a function's folder, or a single .py file
     #[arg(default_value = ".")]
@@ -174,6 +178,12 @@ pub struct Deploy {
     /// module.function. Default: found by convention
     #[arg(long)]
     pub handler: Option<String>,
+    /// A web application (WSGI or ASGI). Default: found by convention
+    #[arg(long, value_name = "MODULE:OBJECT", value_parser = crate::web_app::parse_object, conflicts_with = "handler")]
+    pub app: Option<String>,
+    /// Static files of a web application, served without a call. Default: static/ or staticfiles/, at /static/
+    #[arg(long = "static", value_name = "[/PATH=]FOLDER", value_parser = crate::web_app::parse_statics, conflicts_with = "handler")]
+    pub statics: Option<(String, PathBuf)>,
     /// python3.9 to python3.14. Default: the newest that the server has
     #[arg(long)]
     pub runtime: Option<String>,
@@ -201,6 +211,8 @@ impl Deploy {
     pub fn is_of_a_function(&self) -> bool {
         self.name.is_some()
             || self.handler.is_some()
+            || self.app.is_some()
+            || self.statics.is_some()
             || self.runtime.is_some()
             || self.memory.is_some()
             || self.timeout.is_some()

@@ -13,6 +13,7 @@ mod project;
 mod serve;
 mod socket;
 mod verbs;
+mod web_app;
 
 use clap::{CommandFactory, Parser};
 use std::{io::Write, process::ExitCode};

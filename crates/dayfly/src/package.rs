@@ -70,27 +70,12 @@ const ALWAYS_EXCLUDED: [&str; 11] = [
 const MODULES: [&str; 4] = ["app", "main", "lambda_function", "index"];
 const HANDLERS: [&str; 2] = ["handler", "lambda_handler"];
 
-/// Packs `path`.
-pub fn pack(path: &Path) -> Result<Package, Error> {
-    pack_with(path, &[])
-}
-
 /// Packs `path` with further files; of two with one name, the folder's own is taken.
 pub fn pack_with(path: &Path, further: &[(&str, &str)]) -> Result<Package, Error> {
     let root = path.canonicalize().map_err(at(path))?;
     let name = root.file_stem().and_then(|stem| stem.to_str()).and_then(function_name);
-    let mut files = BTreeMap::new();
-    let handler = if root.is_dir() {
-        let excludes = Excludes::read(&root)?;
-        collect(&root, &root, &excludes, &mut files)?;
-        MODULES.iter().find_map(|module| find_handler(&root.join(format!("{module}.py")), module))
-    } else if root.extension().is_some_and(|extension| extension == "py") && root.is_file() {
-        let file = root.file_name().and_then(|name| name.to_str()).ok_or_else(|| Error::Name(root.clone()))?;
-        files.insert(file.to_owned(), root.clone());
-        find_handler(&root, file.trim_end_matches(".py"))
-    } else {
-        return Err(Error::NotCode(path.to_owned()));
-    };
+    let files = files(&root)?;
+    let handler = handler(&root);
     if files.is_empty() {
         return Err(Error::Empty(path.to_owned()));
     }
@@ -102,6 +87,29 @@ pub fn pack_with(path: &Path, further: &[(&str, &str)]) -> Result<Package, Error
     let further = further.iter().filter(|(name, _)| !files.contains_key(*name));
     let further = further.map(|(name, text)| Ok(((*name).to_owned(), text.as_bytes().to_vec(), false)));
     Ok(Package { zip: zip(contents.chain(further))?, files: files.len(), handler, name })
+}
+
+/// The files below a folder that go along, by their path in it; or the one file.
+pub fn files(root: &Path) -> Result<BTreeMap<String, PathBuf>, Error> {
+    let mut files = BTreeMap::new();
+    if root.is_dir() {
+        let excludes = Excludes::read(root)?;
+        collect(root, root, &excludes, &mut files)?;
+    } else if root.extension().is_some_and(|extension| extension == "py") && root.is_file() {
+        let file = root.file_name().and_then(|name| name.to_str()).ok_or_else(|| Error::Name(root.to_owned()))?;
+        files.insert(file.to_owned(), root.to_owned());
+    } else {
+        return Err(Error::NotCode(root.to_owned()));
+    }
+    Ok(files)
+}
+
+/// `module.function`, when a folder or a file has one by convention.
+pub fn handler(root: &Path) -> Option<String> {
+    if root.is_dir() {
+        return MODULES.iter().find_map(|module| find_handler(&root.join(format!("{module}.py")), module));
+    }
+    find_handler(root, root.file_stem()?.to_str()?)
 }
 
 /// A zip of `(name, content, executable)`, each dated 1980-01-01 so that only the content decides the bytes.
@@ -151,18 +159,20 @@ fn collect(
 /// `module.function` when the file defines a top-level `handler` or `lambda_handler`.
 fn find_handler(path: &Path, module: &str) -> Option<String> {
     let source = std::fs::read_to_string(path).ok()?;
-    let defines = |name: &str| {
-        source.lines().any(|line| {
-            let rest = ["def ", "async def "].iter().find_map(|keyword| line.strip_prefix(keyword)).unwrap_or(line);
-            rest.strip_prefix(name).map(str::trim_start).is_some_and(|rest| match rest.as_bytes() {
-                [b'(', ..] => rest.len() < line.len() && line.starts_with(['d', 'a']) && line.contains("def "),
-                [b'=', next, ..] => *next != b'=',
-                [b':', ..] => true,
-                _ => false,
-            })
+    HANDLERS.iter().find(|name| defines(&source, name)).map(|name| format!("{module}.{name}"))
+}
+
+/// Whether a Python source defines `name` at its top level, by `def` or by assignment.
+pub fn defines(source: &str, name: &str) -> bool {
+    source.lines().any(|line| {
+        let rest = ["def ", "async def "].iter().find_map(|keyword| line.strip_prefix(keyword)).unwrap_or(line);
+        rest.strip_prefix(name).map(str::trim_start).is_some_and(|rest| match rest.as_bytes() {
+            [b'(', ..] => rest.len() < line.len() && line.starts_with(['d', 'a']) && line.contains("def "),
+            [b'=', next, ..] => *next != b'=',
+            [b':', ..] => true,
+            _ => false,
         })
-    };
-    HANDLERS.iter().find(|name| defines(name)).map(|name| format!("{module}.{name}"))
+    })
 }
 
 /// Characters that a function name cannot have become dashes.
@@ -267,8 +277,8 @@ mod tests {
     fn a_folder_packs_to_the_same_bytes_wherever_and_whenever_it_lies() {
         let files = [("app.py", "def handler(event, context):\n    return 1\n"), ("lib/data.txt", "x")];
         let (one, other) = (folder(&files), folder(&files));
-        let package = pack(one.path()).unwrap();
-        assert_eq!(package.zip, pack(other.path()).unwrap().zip);
+        let package = pack_with(one.path(), &[]).unwrap();
+        assert_eq!(package.zip, pack_with(other.path(), &[]).unwrap().zip);
         assert_eq!(package.handler.as_deref(), Some("app.handler"));
         assert_eq!(names(&package), ["app.py", "lib/data.txt"]);
     }
@@ -285,7 +295,7 @@ mod tests {
             ("deep/a/b/secret.key", ""),
             (".dayflyignore", "# comment\n/data/\n*.tmp\ndeep/**/secret.*\n"),
         ];
-        let package = pack(folder(&files).path()).unwrap();
+        let package = pack_with(folder(&files).path(), &[]).unwrap();
         assert_eq!(names(&package), ["main.py", "pkg/keep.py"]);
         assert_eq!(package.handler.as_deref(), Some("main.lambda_handler"));
     }
@@ -304,7 +314,7 @@ mod tests {
             ("def handler_two(e, c):\n", false),
         ] {
             let folder = folder(&[("f.py", source)]);
-            let package = pack(&folder.path().join("f.py")).unwrap();
+            let package = pack_with(&folder.path().join("f.py"), &[]).unwrap();
             assert_eq!(package.handler.is_some(), found, "{source:?}");
         }
     }
@@ -314,11 +324,11 @@ mod tests {
         let code = folder(&[("app.py", "")]);
         let outside = folder(&[("secret.txt", "")]);
         std::os::unix::fs::symlink(outside.path().join("secret.txt"), code.path().join("link")).unwrap();
-        assert!(matches!(pack(code.path()), Err(Error::LinkOut(_))));
+        assert!(matches!(pack_with(code.path(), &[]), Err(Error::LinkOut(_))));
         let text = folder(&[("a.txt", "")]);
-        assert!(matches!(pack(&text.path().join("a.txt")), Err(Error::NotCode(_))));
-        assert!(matches!(pack(folder(&[]).path()), Err(Error::Empty(_))));
-        assert!(matches!(pack(Path::new("/nonexistent")), Err(Error::File { .. })));
+        assert!(matches!(pack_with(&text.path().join("a.txt"), &[]), Err(Error::NotCode(_))));
+        assert!(matches!(pack_with(folder(&[]).path(), &[]), Err(Error::Empty(_))));
+        assert!(matches!(pack_with(Path::new("/nonexistent"), &[]), Err(Error::File { .. })));
     }
 
     #[test]

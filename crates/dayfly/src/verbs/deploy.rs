@@ -1,19 +1,26 @@
 //! `dayfly deploy`: packs code, creates or updates the function, waits until it can be called.
 
-use super::{Error, FUNCTIONS};
+use super::{Error, FUNCTIONS, web};
 use crate::{
     cli,
     client::{self, Client},
     output, package, project,
+    web_app::{self, Statics, WebApp},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// Role of functions deployed here; Dayfly does not look into it yet, and AWS's API wants one.
 const ROLE: &str = "arn:aws:iam::000000000000:role/dayfly";
 const READY_WAIT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
+/// What a new web application gets unless it is told otherwise: Lambda's own defaults are for less.
+const MEMORY_OF_APP_MB: u32 = 512;
+const TIMEOUT_OF_APP_S: u32 = 30;
 
 /// Deploys a project, or one function; of that it prints the ARN and how to call it.
 pub async fn run(options: &cli::Deploy) -> Result<(), Error> {
@@ -31,12 +38,15 @@ pub async fn run(options: &cli::Deploy) -> Result<(), Error> {
 }
 
 async fn function(options: &cli::Deploy) -> Result<(), Error> {
-    let package = package::pack(&options.path)?;
+    let app = web_app(options);
+    let beside = app.as_ref().map(WebApp::files).unwrap_or_default();
+    let beside: Vec<(&str, &str)> = beside.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let package = package::pack_with(&options.path, &beside)?;
     let client = Client::new(&options.target)?;
     let name = options.name.clone().or(package.name).ok_or_else(|| {
         Error::Usage(format!("{} gives no function name: name one with --name", options.path.display()))
     })?;
-    let wanted = Wanted {
+    let mut wanted = Wanted {
         name,
         handler: options.handler.clone().or(package.handler),
         runtime: options.runtime.clone(),
@@ -44,17 +54,33 @@ async fn function(options: &cli::Deploy) -> Result<(), Error> {
         timeout: options.timeout,
         env: options.env.clone(),
         tags: options.tag.clone(),
+        layers: None,
     };
     let message =
         format!("deploying {} ({} files, {})", wanted.name, package.files, output::size(package.zip.len() as u64));
     let spinner = output::spinner(&message);
-    let deployed = deploy(&client, &wanted, &package.zip).await;
+    let deployed = async {
+        if let Some(app) = &app {
+            complete(&client, &mut wanted, app, &options.path, &|step| spinner.set_message(step)).await?;
+            spinner.set_message(message.clone());
+        }
+        let configuration = deploy(&client, &wanted, &package.zip).await?;
+        let addresses = match &app {
+            Some(_) => Some(web::address(&client, &wanted.name).await?),
+            None => None,
+        };
+        Ok::<_, Error>((configuration, addresses))
+    };
+    let deployed = deployed.await;
     spinner.finish_and_clear();
-    let configuration = deployed?;
+    let (configuration, addresses) = deployed?;
     if options.json {
         return Ok(output::json(&configuration)?);
     }
     output::line(configuration["FunctionArn"].as_str().unwrap_or_default())?;
+    if let Some(addresses) = addresses {
+        return web::show(&addresses);
+    }
     let data = options.target.data.as_ref().map(|data| format!(" --data {}", data.display())).unwrap_or_default();
     output::note(&format!("call it: dayfly invoke{data} {} '{{}}'", wanted.name));
     Ok(())
@@ -77,6 +103,55 @@ pub struct Wanted {
     pub env: Vec<(String, String)>,
     /// Tags to add.
     pub tags: Vec<(String, String)>,
+    /// ARNs of layer versions.
+    pub layers: Option<Vec<String>>,
+}
+
+/// The web application that is to be deployed, if it is one.
+fn web_app(options: &cli::Deploy) -> Option<WebApp> {
+    // A package that is called through a handler of its own is none, whatever else is in it.
+    let found = options.handler.is_none().then(|| WebApp::find(&options.path, options.app.as_deref())).flatten();
+    found.map(|app| match &options.statics {
+        Some((path, folder)) => WebApp { statics: Some(Statics { path: path.clone(), folder: folder.clone() }), ..app },
+        None => app,
+    })
+}
+
+/// What a web application needs beside its code: room, its packages, its static files.
+async fn complete(
+    client: &Client,
+    wanted: &mut Wanted,
+    app: &WebApp,
+    folder: &Path,
+    tell: &(dyn Fn(String) + Sync),
+) -> Result<(), Error> {
+    let path = [FUNCTIONS[0], FUNCTIONS[1], wanted.name.as_str(), "configuration"];
+    let before = match client.json("lambda", "GET", &path, &[], &Value::Null).await {
+        Err(error) if super::service_code(&error) == Some("ResourceNotFoundException") => {
+            wanted.memory.get_or_insert(MEMORY_OF_APP_MB);
+            wanted.timeout.get_or_insert(TIMEOUT_OF_APP_S);
+            Value::Null
+        }
+        before => before?,
+    };
+    wanted.handler = Some(web_app::HANDLER.to_owned());
+    let runtime = match (&wanted.runtime, before["Runtime"].as_str()) {
+        (Some(runtime), _) => runtime.clone(),
+        (None, Some(runtime)) => runtime.to_owned(),
+        (None, None) => newest_runtime(client).await?,
+    };
+    wanted.layers = web::requirements(client, &runtime, folder, tell).await?.map(|layer| vec![layer]);
+    wanted.runtime = Some(runtime);
+    if wanted.env.is_empty() {
+        let kept = before["Environment"]["Variables"].as_object().into_iter().flatten();
+        wanted.env = kept.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect();
+    }
+    wanted.env.retain(|(key, _)| key != web::STATICS);
+    if let Some(statics) = &app.statics {
+        tell("uploading static files".to_owned());
+        wanted.env.push((web::STATICS.to_owned(), web::statics(client, &wanted.name, statics).await?));
+    }
+    Ok(())
 }
 
 /// Creates the function or brings it up to date, and waits until it is active.
@@ -96,7 +171,7 @@ async fn create(client: &Client, wanted: &Wanted, zip: &[u8]) -> Result<(), Erro
     let handler = wanted.handler.as_deref().ok_or_else(|| {
         Error::Usage(
             "no handler found: define `def handler(event, context)` in app.py, main.py, lambda_function.py or index.py, \
-             or name one with --handler module.function"
+             or name one with --handler module.function, or a web application with --app module:object"
                 .into(),
         )
     })?;
@@ -164,6 +239,7 @@ fn settings(wanted: &Wanted) -> Map<String, Value> {
     set("Runtime", wanted.runtime.as_ref().map(|runtime| json!(runtime)));
     set("MemorySize", wanted.memory.map(|memory| json!(memory)));
     set("Timeout", wanted.timeout.map(|timeout| json!(timeout)));
+    set("Layers", wanted.layers.as_ref().map(|layers| json!(layers)));
     set("Environment", (!wanted.env.is_empty()).then(|| json!({"Variables": pairs(&wanted.env)})));
     settings
 }

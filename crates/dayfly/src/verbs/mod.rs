@@ -15,6 +15,7 @@ pub mod ls;
 pub mod project;
 pub mod rm;
 pub mod url;
+pub mod web;
 
 use crate::{client, folder, package, project::read::Mistake, serve};
 use thiserror::Error;

@@ -25,7 +25,7 @@ pub async fn run(options: &cli::Url) -> Result<(), Error> {
 }
 
 /// The address of a function's URL, if it has one.
-async fn function_url(client: &Client, name: &str) -> Result<Option<String>, Error> {
+pub(super) async fn function_url(client: &Client, name: &str) -> Result<Option<String>, Error> {
     let path = ["2021-10-31", "functions", name, "url"];
     let config = match client.json("lambda", "GET", &path, &[], &Value::Null).await {
         // Not every name of an API can be a function's.
