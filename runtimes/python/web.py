@@ -241,16 +241,19 @@ def _native(value):
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """A loop that init leaves to the clones of its process. It has nothing in the kernel but a pair of sockets."""
+    """A loop that init leaves to the clones of its process: between the two it has nothing in the kernel.
+
+    Its sockets, by which threads and signals wake it, would be shared by all clones.
+    """
 
     def __init__(self):
         super().__init__(selectors.PollSelector())
 
-    def begin(self):
-        """Makes anew what a clone must not share with the others, nor believe to be there: sockets and threads."""
+    def rest(self):
         self._close_self_pipe()
+
+    def begin(self):
         self._make_self_pipe()
-        self._default_executor = None
 
 
 class Asgi:
@@ -264,6 +267,7 @@ class Asgi:
         self.state = {}
         # Held, and never resumed: an instance ends without a shutdown, as its process does.
         self.lifespan = self.loop.run_until_complete(self.start())
+        self.loop.rest()
 
     async def start(self):
         """Runs the lifespan to where the application is ready. One that knows no lifespan is ready."""

@@ -224,6 +224,11 @@ impl Functions {
         Ok(self.resolve(arn).await?.access)
     }
 
+    /// What calls run, as they see it.
+    pub async fn configuration_of_call(&self, arn: &FunctionArn) -> Result<Arc<FunctionConfiguration>, InvokeError> {
+        Ok(self.resolve(arn).await?.function)
+    }
+
     /// The function whose URL has this id.
     pub async fn by_url(&self, id: &FunctionUrlId) -> Result<Option<FunctionArn>, Error> {
         Ok(self.inner.rows.by_url(id).await?)

@@ -3,7 +3,7 @@
 
 use super::{Error, FUNCTIONS, layer, service_code};
 use crate::{
-    client::{Client, Request},
+    client::{self, Client, Request},
     output, package,
     web_app::Statics,
 };
@@ -62,11 +62,14 @@ pub async fn statics(client: &Client, function: &str, statics: &Statics) -> Resu
     }
     let hash = hex::encode(&hash.finalize()[..16]);
     let put = async |path: &[&str], headers: &[(&str, &str)], content: Vec<u8>| {
+        let length = content.len().to_string();
+        let headers = [&[("content-length", length.as_str())], headers].concat();
         let body = content.into();
-        client.send(Request { service: "s3", method: "PUT", path, query: &[], headers, body }).await
+        client.send(Request { service: "s3", method: "PUT", path, query: &[], headers: &headers, body }).await
     };
     match put(&[BUCKET], &[], Vec::new()).await {
-        Err(error) if service_code(&error) == Some("BucketAlreadyOwnedByYou") => {}
+        // It is there, and ours.
+        Err(client::Error::Service { status: 409, .. }) => {}
         made => drop(made?),
     }
     // Put last: where it is, all are.

@@ -89,8 +89,8 @@ fn headers(asked: &Asked<'_>) -> (Map<String, Value>, Map<String, Value>) {
     (single, all.into_iter().map(|(name, values)| (name, json!(values))).collect())
 }
 
-/// What a front-end adds to say where a request came from.
-pub fn forwarded(asked: &Asked<'_>) -> [(&'static str, String); 4] {
+/// What a front-end adds to say where a request came from, and what it took off its path.
+pub fn forwarded(asked: &Asked<'_>) -> impl Iterator<Item = (&'static str, String)> {
     let source = asked.peer.source_ip();
     let before = header(asked, "x-forwarded-for");
     let port = host::host(&asked.parts).and_then(|host| host.rsplit_once(':')).map_or("80", |(_, port)| port);
@@ -101,17 +101,21 @@ pub fn forwarded(asked: &Asked<'_>) -> [(&'static str, String); 4] {
         },
         str::to_owned,
     );
-    [
+    let prefix = asked.prefix.as_ref().map(|prefix| ("x-forwarded-prefix", prefix.clone()));
+    let always = [
         ("x-amzn-trace-id", trace),
         ("x-forwarded-for", before.map_or_else(|| source.clone(), |before| format!("{before}, {source}"))),
         ("x-forwarded-port", port.to_owned()),
         ("x-forwarded-proto", "http".to_owned()),
-    ]
+    ];
+    always.into_iter().chain(prefix)
 }
 
-/// Headers that are for the connection.
+/// Headers that are for the connection, and one that is not for the client to say: links are made with it.
 pub fn is_hop(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "connection" | "keep-alive" | "transfer-encoding" | "te" | "trailer" | "upgrade" | "expect")
+    const OF_CONNECTION: [&str; 7] =
+        ["connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"];
+    OF_CONNECTION.contains(&name.as_str()) || name == "x-forwarded-prefix"
 }
 
 fn query(asked: &Asked<'_>) -> (Map<String, Value>, Map<String, Value>) {

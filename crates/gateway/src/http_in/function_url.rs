@@ -5,6 +5,7 @@ use super::{
     refusal::Refusal,
     reply::{self, Reply},
     signed::{self, Caller},
+    statics,
 };
 use crate::{aws::Response, host, sigv4::query_pairs};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -47,6 +48,15 @@ pub async fn answer(asked: &Asked<'_>, id: &str, path: &str, body: &mut Option<I
     }
     if !url.signed && !access.policy.allows_public_url() {
         return Err(forbidden());
+    }
+    // Files are for everybody, as the page that names them is; a signature is for a call.
+    if !url.signed
+        && let Some(mut response) = statics::answer(asked, &function, path).await
+    {
+        if let Some(cors) = &url.cors {
+            response.headers_mut().extend(allowed(cors, headers, false));
+        }
+        return Ok(response);
     }
     let held = asked.read(body, asked.gateway.options.limits.sync_payload_bytes as u64).await?;
     let caller = match url.signed {

@@ -13,6 +13,7 @@ mod reply;
 mod rest;
 mod routes;
 mod signed;
+mod statics;
 
 use crate::{
     Gateway,
@@ -71,6 +72,8 @@ struct Asked<'a> {
     id: RequestId,
     peer: Peer,
     parts: Parts,
+    /// What comes before the path below the stage or URL, when that was named by path.
+    prefix: Option<String>,
 }
 
 impl Asked<'_> {
@@ -122,7 +125,8 @@ pub async fn answer(
 ) -> Response {
     let mut body = Some(body);
     let id = RequestId::random();
-    let asked = Asked { gateway, memory, id, peer, parts };
+    let prefix = prefix(&parts, &address);
+    let asked = Asked { gateway, memory, id, peer, parts, prefix };
     let result = async {
         match address {
             Address::RestApi { api, stage, path } => rest::answer(&asked, &api, &stage, &path, &mut body).await,
@@ -138,6 +142,13 @@ pub async fn answer(
         response.headers_mut().insert(HeaderName::from_static("x-amzn-requestid"), value);
     }
     response
+}
+
+fn prefix(parts: &Parts, address: &Address) -> Option<String> {
+    let (Address::RestApi { path, .. } | Address::FunctionUrl { path, .. }) = address;
+    let whole = parts.uri.path();
+    let by_path = host::named(parts).is_none();
+    by_path.then(|| whole.strip_suffix(path.as_str()).unwrap_or(whole).to_owned())
 }
 
 /// The first part of a path, and the rest with its slash.

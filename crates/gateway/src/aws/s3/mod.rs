@@ -320,6 +320,29 @@ fn refuse_unsigned(claim: &Claim, parts: &Parts) -> Result<(), Error> {
 }
 
 /// Whether the request wants the head of the answer only.
+/// An object for a request that is not S3's own: with its method, conditions and range, and nothing else of it. Who may
+/// read it is for the caller to know.
+pub async fn read_object(
+    gateway: &Gateway,
+    memory: &body::Memory,
+    request: &Parts,
+    bucket: &str,
+    key: String,
+) -> Result<Response, Error> {
+    let mut parts = http::Request::new(()).into_parts().0;
+    parts.method = request.method.clone();
+    for name in ["range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"] {
+        if let Some(value) = request.headers.get(name) {
+            parts.headers.insert(name, value.clone());
+        }
+    }
+    let principal = Principal::Root { account: gateway.options.account.clone() };
+    let region = gateway.options.region.clone();
+    let bucket = bucket.to_owned();
+    let call = Call { gateway, memory, parts, query: Vec::new(), bucket, key, region, principal, payload: None };
+    get_object::get_object(&call).await
+}
+
 fn is_head(parts: &Parts) -> bool {
     parts.method == Method::HEAD
 }
