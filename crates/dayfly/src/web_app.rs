@@ -114,8 +114,7 @@ fn object_in(module: &str, source: &str, named_so: bool) -> Option<String> {
     });
     let plain = ["start_response", "scope, receive, send"].iter().any(|sign| source.contains(sign));
     let object = OBJECTS.iter().find(|name| defines(source, name)).map(|name| (*name).to_owned());
-    let object =
-        object.or_else(|| FACTORIES.iter().find(|name| defines(source, name)).map(|name| format!("{name}()")));
+    let object = object.or_else(|| FACTORIES.iter().find(|name| defines(source, name)).map(|name| format!("{name}()")));
     object.filter(|_| named_so || imports || plain).map(|object| format!("{module}:{object}"))
 }
 
@@ -123,7 +122,8 @@ fn object_in(module: &str, source: &str, named_so: bool) -> Option<String> {
 fn find_django(root: &Path) -> Option<String> {
     let source = std::fs::read_to_string(root.join("manage.py")).ok()?;
     let (_, rest) = source.split_once("DJANGO_SETTINGS_MODULE")?;
-    let settings = rest.split(['"', '\'']).find(|text| text.contains('.') && parse_object(&format!("{text}:x")).is_ok())?;
+    let settings =
+        rest.split(['"', '\'']).find(|text| text.contains('.') && parse_object(&format!("{text}:x")).is_ok())?;
     let (project, _) = settings.rsplit_once('.')?;
     // `mysite.settings.production` is in a folder of settings.
     let project = project.strip_suffix(".settings").unwrap_or(project);

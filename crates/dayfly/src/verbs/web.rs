@@ -39,7 +39,8 @@ pub async fn requirements(
     let built = layer::build_environment(client, &source, tell).await?;
     let id = built["id"].as_str().unwrap_or_default();
     let name = format!("packages-{}", id.get(..32).unwrap_or(id));
-    let versions = client.json("lambda", "GET", &["2018-10-31", "layers", &name, "versions"], &[], &Value::Null).await?;
+    let versions =
+        client.json("lambda", "GET", &["2018-10-31", "layers", &name, "versions"], &[], &Value::Null).await?;
     let mut layer = versions["LayerVersions"][0]["LayerVersionArn"].clone();
     if layer.is_null() {
         let publish = json!({"name": name, "environment": id, "description": "packages of a web application"});

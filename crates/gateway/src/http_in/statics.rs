@@ -24,7 +24,8 @@ pub async fn answer(asked: &Asked<'_>, function: &FunctionArn, path: &str) -> Op
         return None;
     }
     let key = format!("{}/{hash}/{name}", function.name);
-    match s3::read_object(asked.gateway, asked.memory, &asked.parts, BUCKET, key).await {
+    let from = (asked.id, asked.peer);
+    match s3::read_object(asked.gateway, asked.memory, from, &asked.parts, BUCKET, key).await {
         Ok(response) => Some(response),
         Err(error) if error.status == StatusCode::NOT_FOUND => None,
         Err(error) => {

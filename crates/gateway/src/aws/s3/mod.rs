@@ -325,6 +325,7 @@ fn refuse_unsigned(claim: &Claim, parts: &Parts) -> Result<(), Error> {
 pub async fn read_object(
     gateway: &Gateway,
     memory: &body::Memory,
+    (id, peer): (RequestId, Peer),
     request: &Parts,
     bucket: &str,
     key: String,
@@ -339,7 +340,8 @@ pub async fn read_object(
     let principal = Principal::Root { account: gateway.options.account.clone() };
     let region = gateway.options.region.clone();
     let bucket = bucket.to_owned();
-    let call = Call { gateway, memory, parts, query: Vec::new(), bucket, key, region, principal, payload: None };
+    let query = Vec::new();
+    let call = Call { gateway, memory, id, peer, parts, query, bucket, key, region, principal, payload: None };
     get_object::get_object(&call).await
 }
 
