@@ -250,7 +250,7 @@ impl Pump {
 
     async fn lease_time(&self, queue: &str) -> Duration {
         let timeout = match arn_of(queue) {
-            Some(arn) => self.inner.functions.resolve(&arn).await.map_or(0, |resolved| resolved.function.timeout_s),
+            Some(arn) => self.inner.functions.resolve(&arn).await.map_or(0, |resolved| resolved.timeout_s_max),
             None => 0,
         };
         Duration::from_secs(timeout.into()) + LEASE_MARGIN

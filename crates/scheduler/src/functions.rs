@@ -5,10 +5,12 @@ mod cache;
 mod packages;
 mod rows;
 mod settle;
+mod versions;
 #[cfg(test)]
 mod tests;
 
-pub use rows::Access;
+pub use rows::{Access, Alias};
+pub use versions::{AliasChange, Publish};
 
 pub(crate) use cache::Resolved;
 
@@ -17,12 +19,12 @@ use bytes::Bytes;
 use cache::Cache;
 use dayfly_store::{Error as StoreError, Store, locks::Locks};
 use dayfly_types::{
-    AccountId, Clock, FunctionArn, FunctionConfiguration, FunctionName, FunctionUrlId, InvokeError, Limits, Qualifier,
-    Region,
+    AccountId, Clock, FunctionArn, FunctionConfiguration, FunctionName, FunctionUrl, FunctionUrlId, InvokeError,
+    Limits, Region,
     function::{LastUpdate, State},
 };
 use packages::{Held, Packages};
-use rows::{Read, Rows, Stored, key};
+use rows::{Read, Rows, Stored, VersionChange, key};
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use uuid::Uuid;
 
@@ -61,6 +63,15 @@ pub enum Error {
         "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id"
     )]
     RevisionMismatch,
+    /// `ResourceConflictException`: what is there already, or is in use.
+    #[error("{0}")]
+    Conflict(String),
+    /// `InvalidParameterValueException`.
+    #[error("{0}")]
+    Invalid(String),
+    /// `ResourceNotFoundException`.
+    #[error("Cannot find alias arn: {0}")]
+    NoAlias(FunctionArn),
     /// `CodeStorageExceededException` or another account limit.
     #[error("{0}")]
     Limit(String),
@@ -116,9 +127,10 @@ impl Functions {
         self.detached(|this| async move { this.create_now(configuration, zip).await }).await
     }
 
-    /// The function's `$LATEST`.
+    /// What the ARN names: `$LATEST`, a version, or the version that an alias names first.
     pub async fn get(&self, arn: &FunctionArn) -> Result<FunctionConfiguration, Error> {
-        Ok(self.read(arn).await?.stored.visible().clone())
+        let stored = self.read(arn).await?.stored;
+        self.named(&stored, arn).await?.ok_or_else(|| Error::NotFound(arn.clone()))
     }
 
     /// Changes the configuration through `change` and gives it a new revision. `revision_id` is the precondition.
@@ -204,8 +216,9 @@ impl Functions {
         self.detached(|this| async move {
             let _alone = this.inner.changing.write(&key(&arn)).await;
             let read = this.read(&arn).await?;
+            this.named(&read.stored, &arn).await?.ok_or_else(|| Error::NotFound(arn.clone()))?;
             let mut next = read.stored.clone();
-            let result = change(&mut next.access);
+            let result = change(next.access_mut(arn.qualifier.as_ref()));
             if result.is_ok() {
                 this.write(&arn, Some(&read), Some(&next)).await?;
             }
@@ -216,7 +229,18 @@ impl Functions {
 
     /// Who may call the function, and where, as it is in the store.
     pub async fn access(&self, arn: &FunctionArn) -> Result<Access, Error> {
-        Ok(self.read(arn).await?.stored.access)
+        let stored = self.read(arn).await?.stored;
+        self.named(&stored, arn).await?.ok_or_else(|| Error::NotFound(arn.clone()))?;
+        Ok(stored.access(arn.qualifier.as_ref()))
+    }
+
+    /// The URLs of the function and of its aliases, and what each calls.
+    pub async fn urls(&self, arn: &FunctionArn) -> Result<Vec<(FunctionArn, FunctionUrl)>, Error> {
+        let stored = self.read(arn).await?.stored;
+        let own = stored.access.url.map(|url| (arn.unqualified(), url));
+        let others = stored.qualified_access.into_iter();
+        let others = others.filter_map(|(name, access)| Some((arn.qualified(name), access.url?)));
+        Ok(own.into_iter().chain(others).collect())
     }
 
     /// The same as calls see it: from memory unless the function changed since the last call.
@@ -241,10 +265,14 @@ impl Functions {
         self.detached(|this| async move {
             let _alone = this.inner.changing.write(&key(&arn)).await;
             let read = this.read(&arn).await?;
-            this.write(&arn, Some(&read), None).await?;
-            this.inner.executor.retire(&read.stored.function.revision_id);
-            let stored = &read.stored;
-            this.sweep_unused(stored, None).await;
+            let versions = this.inner.rows.versions(&arn, 0, usize::MAX).await?;
+            let gone: Vec<_> = versions.iter().map(VersionChange::Gone).collect();
+            this.write_with(&arn, Some(&read), None, &gone).await?;
+            for function in versions.iter().chain([&read.stored.function]) {
+                this.inner.executor.retire(&function.revision_id);
+            }
+            this.sweep_unused(&read.stored, None).await;
+            this.sweep_versions(&versions).await;
             Ok(())
         })
         .await
@@ -275,15 +303,12 @@ impl Functions {
 
     /// The function that a call is for; from memory unless it changed since the last call.
     pub(crate) async fn resolve(&self, arn: &FunctionArn) -> Result<Resolved, InvokeError> {
-        // Published versions and aliases are not served yet: nothing can have made one.
-        if !matches!(arn.qualifier, None | Some(Qualifier::Latest)) {
-            return Err(InvokeError::FunctionNotFound(arn.clone()));
-        }
         let key = key(arn);
-        match self.inner.cache.get(&key) {
-            Some(resolved) => Ok(resolved),
-            None => self.load(arn, key).await,
-        }
+        let resolved = match self.inner.cache.get(&key, arn) {
+            Some(resolved) => resolved,
+            None => self.load(arn, key).await?,
+        };
+        Ok(resolved.routed())
     }
 
     /// Reads a function into memory. Its code is published again, which costs nothing when it is still unpacked, and
@@ -292,14 +317,17 @@ impl Functions {
         let inner = &self.inner;
         let internal = |error: StoreError| InvokeError::Internal(error.to_string());
         let _alone = inner.loading.write(&key).await;
-        if let Some(resolved) = inner.cache.get(&key) {
+        if let Some(resolved) = inner.cache.get(&key, arn) {
             return Ok(resolved);
         }
         let changes = inner.cache.changes();
         let Some(Read { stored, .. }) = inner.rows.read(arn).await.map_err(internal)? else {
-            return Err(InvokeError::FunctionNotFound(arn.unqualified()));
+            return Err(InvokeError::FunctionNotFound(arn.clone()));
         };
-        let state = match stored.function.state {
+        let Some((function, other)) = self.runs(&stored, arn).await.map_err(internal)? else {
+            return Err(InvokeError::FunctionNotFound(arn.clone()));
+        };
+        let state = match function.state {
             State::Active => None,
             State::Pending => Some("Pending"),
             State::Failed { .. } => Some("Failed"),
@@ -307,14 +335,23 @@ impl Functions {
         if let Some(state) = state {
             return Err(InvokeError::NotReady(format!("The function is currently in the following state: {state}")));
         }
-        match self.publish_patiently(&stored.function).await {
-            Ok(None) => {}
-            Ok(Some(_goes_on)) => return Err(InvokeError::Internal(format!("code of {arn} is being unpacked again"))),
-            Err(error) => return Err(InvokeError::Internal(format!("code of {arn}: {error}"))),
+        for function in [Some(&function), other.as_ref().map(|(_, other)| other)].into_iter().flatten() {
+            match self.publish_patiently(function).await {
+                Ok(None) => {}
+                Ok(Some(_goes_on)) => {
+                    return Err(InvokeError::Internal(format!("code of {arn} is being unpacked again")));
+                }
+                Err(error) => return Err(InvokeError::Internal(format!("code of {arn}: {error}"))),
+            }
         }
-        let (function, access) = (Arc::new(stored.function), Arc::new(stored.access));
-        let resolved = Resolved { id: stored.id, function, access };
-        inner.cache.keep(key, resolved.clone(), changes);
+        let resolved = Resolved {
+            id: stored.id,
+            access: Arc::new(stored.access(arn.qualifier.as_ref())),
+            timeout_s_max: stored.function.timeout_s.max(stored.published.timeout_s_max),
+            function: Arc::new(function),
+            other: other.map(|(weight, function)| (weight, Arc::new(function))),
+        };
+        inner.cache.keep(key, arn, resolved.clone(), changes);
         Ok(resolved)
     }
 
@@ -341,7 +378,7 @@ impl Functions {
         };
         let layers = self.hold_layers(&function).await;
         let result = self
-            .store_new(&arn, Stored { id: Uuid::new_v4(), function, update: None, access: Access::default() })
+            .store_new(&arn, Stored::new(function))
             .await;
         drop((held, layers));
         if result.is_err() {
@@ -431,8 +468,18 @@ impl Functions {
     }
 
     async fn write(&self, arn: &FunctionArn, old: Option<&Read>, new: Option<&Stored>) -> Result<(), Error> {
+        self.write_with(arn, old, new, &[]).await
+    }
+
+    async fn write_with(
+        &self,
+        arn: &FunctionArn,
+        old: Option<&Read>,
+        new: Option<&Stored>,
+        versions: &[VersionChange<'_>],
+    ) -> Result<(), Error> {
         let _changing = self.inner.cache.changing(key(arn));
-        self.inner.rows.write(arn, old, new).await
+        self.inner.rows.write(arn, old, new, versions).await
     }
 
     /// Sweeps packages that lost a user. A failure leaves the mark for the next start.
@@ -442,6 +489,13 @@ impl Functions {
                 tracing::warn!(sha256, %error, "a code package stays until the next start");
             }
         }
+    }
+
+    /// Sweeps packages of versions that are gone.
+    async fn sweep_versions(&self, versions: &[FunctionConfiguration]) {
+        let packages: Vec<&str> =
+            versions.iter().flat_map(rows::packages_of).map(|code| code.sha256.as_str()).collect();
+        self.sweep(packages).await;
     }
 
     /// Sweeps packages that a function needed before and does not need after.

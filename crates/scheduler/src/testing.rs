@@ -8,7 +8,7 @@ use dayfly_meter as meter;
 use dayfly_store::{Batch, Change, Row, Store, Tables, embedded};
 use dayfly_types::{
     Clock, CodeReference, FunctionArn, FunctionConfiguration, FunctionError, Invocation, InvokeError, JobFunction,
-    Limits, LogLine, LogSource, ManualClock, Outcome, Qualifier, RequestId, Runtime, Timestamp, Usage, UsageStatus,
+    Limits, LogLine, LogSource, ManualClock, Outcome, RequestId, Runtime, Timestamp, Usage, UsageStatus,
     function::{LastUpdate, LoggingConfig, State},
 };
 use dayfly_worker::{Call, code};
@@ -165,7 +165,7 @@ impl Executor for Script {
         say(LogSource::Platform, format!("REPORT RequestId: {id}\tDuration: 1.00 ms\tBilled Duration: 1 ms\t"));
         let usage = Usage {
             request_id: id,
-            function: call.function.arn.qualified(Qualifier::Latest),
+            function: call.function.versioned_arn(),
             instance_id: Uuid::new_v4().simple().to_string(),
             log_stream: stream,
             attempt: call.attempt,
@@ -181,7 +181,7 @@ impl Executor for Script {
             status,
             tags: call.function.tags.clone(),
         };
-        Ok(Outcome { executed_version: "$LATEST".to_owned(), result, usage, log_tail: None })
+        Ok(Outcome { executed_version: call.function.version().to_string(), result, usage, log_tail: None })
     }
 
     fn retire(&self, revision_id: &str) {

@@ -1,6 +1,6 @@
 //! A function's configuration, as it is kept. The Lambda front-end maps it to AWS's shapes.
 
-use crate::{FunctionArn, JobFunction, Layer, Timestamp};
+use crate::{FunctionArn, JobFunction, Layer, Qualifier, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -51,6 +51,18 @@ pub struct FunctionConfiguration {
     /// Set for a job's calls, which no Lambda operation sees: `code` is then a function file, not a zip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobFunction>,
+}
+
+impl FunctionConfiguration {
+    /// `$LATEST`, or the number of a published version.
+    pub fn version(&self) -> Qualifier {
+        self.arn.qualifier.clone().unwrap_or(Qualifier::Latest)
+    }
+
+    /// The ARN with the version, as records and lists of versions have it.
+    pub fn versioned_arn(&self) -> FunctionArn {
+        self.arn.qualified(self.version())
+    }
 }
 
 /// `python3.9` to `python3.14`; other languages come with the Runtime API.

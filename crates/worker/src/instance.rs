@@ -160,7 +160,7 @@ pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
     let invocation = &call.invocation;
     let mut lines = Lines::new(&call, &stream);
     lines.push(log_head);
-    lines.platform(report::start(invocation.request_id, "$LATEST"));
+    lines.platform(report::start(invocation.request_id, &function.version().to_string()));
     let started_at = Timestamp::now();
     let started = Instant::now();
     let limit = Duration::from_secs(function.timeout_s.into());
@@ -184,7 +184,7 @@ pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
     let elapsed = started.elapsed();
     let mut usage = Usage {
         request_id: invocation.request_id,
-        function: function.arn.qualified(dayfly_types::Qualifier::Latest),
+        function: function.versioned_arn(),
         instance_id: id,
         log_stream: stream.to_string(),
         attempt: call.attempt,
@@ -247,7 +247,7 @@ pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
         && let Some(early) = early
     {
         let outcome = Outcome {
-            executed_version: "$LATEST".to_owned(),
+            executed_version: function.version().to_string(),
             result: result.clone(),
             usage: usage.clone(),
             log_tail: None,
@@ -294,7 +294,7 @@ pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
     lines.platform(report::end(invocation.request_id));
     lines.platform(report::report(&usage));
     lease.done();
-    Outcome { executed_version: "$LATEST".to_owned(), result, usage, log_tail: lines.into_tail() }
+    Outcome { executed_version: function.version().to_string(), result, usage, log_tail: lines.into_tail() }
 }
 
 async fn exchange(socket: &mut UnixStream, mut head: Vec<u8>, event: &Bytes, result_bytes_max: usize) -> Ending {

@@ -6,7 +6,7 @@
 
 use dayfly_sandbox::cgroup::{self, Cgroup, Cgroups};
 use dayfly_types::{
-    FunctionConfiguration, FunctionError, Invocation, InvokeError, JobFunction, Limits, LogSink, Outcome, Qualifier,
+    FunctionConfiguration, FunctionError, Invocation, InvokeError, JobFunction, Limits, LogSink, Outcome,
     Runtime, Timestamp, Usage, UsageStatus, credentials::Credentials,
 };
 use std::{
@@ -419,7 +419,7 @@ fn init_failure(
     let duration_us = if pays { init_us } else { 0 };
     let usage = Usage {
         request_id,
-        function: function.arn.qualified(Qualifier::Latest),
+        function: function.versioned_arn(),
         instance_id: uuid::Uuid::new_v4().simple().to_string(),
         log_stream: stream.to_owned(),
         attempt: call.attempt,
@@ -436,7 +436,7 @@ fn init_failure(
         tags: function.tags.clone(),
     };
     let mut lines = instance::Lines::new(call, stream);
-    lines.platform(report::start(request_id, "$LATEST"));
+    lines.platform(report::start(request_id, &function.version().to_string()));
     let payload = if status == UsageStatus::Timeout {
         let (body, text) = report::timed_out(request_id, function.timeout_s);
         lines.platform(text);
@@ -447,7 +447,7 @@ fn init_failure(
     lines.platform(report::end(request_id));
     lines.platform(report::report(&usage));
     Outcome {
-        executed_version: "$LATEST".to_owned(),
+        executed_version: function.version().to_string(),
         result: Err(FunctionError { error_type, payload }),
         usage,
         log_tail: lines.into_tail(),

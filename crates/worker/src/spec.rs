@@ -226,7 +226,7 @@ fn environment(recipe: &Recipe) -> Vec<(String, String)> {
     set("LAMBDA_TASK_ROOT", "/var/task");
     set("LAMBDA_RUNTIME_DIR", "/var/runtime");
     set("AWS_EXECUTION_ENV", &format!("AWS_Lambda_{}", function.runtime));
-    set("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST");
+    set("AWS_LAMBDA_FUNCTION_VERSION", &function.version().to_string());
     set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &memory);
     set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
     set("AWS_REGION", region);

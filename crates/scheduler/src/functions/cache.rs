@@ -6,7 +6,7 @@
 
 use super::Access;
 use dayfly_store::{Change, Tables};
-use dayfly_types::FunctionConfiguration;
+use dayfly_types::{FunctionArn, FunctionConfiguration, Qualifier};
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, Weak},
@@ -21,8 +21,26 @@ pub(crate) struct Resolved {
     pub id: Uuid,
     /// What to run.
     pub function: Arc<FunctionConfiguration>,
+    /// What some calls of an alias run instead, and the part of them, from 0 to 1.
+    pub other: Option<(f64, Arc<FunctionConfiguration>)>,
+    /// The longest timeout of all versions of the function.
+    pub timeout_s_max: u32,
     /// Who may call it, and where.
     pub access: Arc<Access>,
+}
+
+impl Resolved {
+    /// The version that the next call runs.
+    pub(super) fn routed(mut self) -> Self {
+        if let Some((part, other)) = self.other.take() {
+            // The upper half of a random UUID's first quarter: no bit of it is fixed.
+            let dice = (Uuid::new_v4().as_u128() >> 96) as f64 / f64::from(u32::MAX);
+            if dice < part {
+                self.function = other;
+            }
+        }
+        self
+    }
 }
 
 #[derive(Default)]
@@ -32,7 +50,7 @@ pub(super) struct Cache {
 
 #[derive(Default)]
 struct Inner {
-    functions: HashMap<String, Resolved>,
+    functions: HashMap<String, HashMap<Qualifier, Resolved>>,
     changes: u64,
     under_way: usize,
 }
@@ -51,8 +69,9 @@ impl Drop for Changing<'_> {
 }
 
 impl Cache {
-    pub(super) fn get(&self, key: &str) -> Option<Resolved> {
-        self.inner.read().unwrap_or_else(PoisonError::into_inner).functions.get(key).cloned()
+    pub(super) fn get(&self, key: &str, arn: &FunctionArn) -> Option<Resolved> {
+        let qualifier = arn.qualifier.as_ref().unwrap_or(&Qualifier::Latest);
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).functions.get(key)?.get(qualifier).cloned()
     }
 
     /// What to hand to `keep` after the row was read.
@@ -60,10 +79,11 @@ impl Cache {
         self.inner.read().unwrap_or_else(PoisonError::into_inner).changes
     }
 
-    pub(super) fn keep(&self, key: String, resolved: Resolved, changes: u64) {
+    pub(super) fn keep(&self, key: String, arn: &FunctionArn, resolved: Resolved, changes: u64) {
         let mut inner = self.write();
         if inner.changes == changes && inner.under_way == 0 {
-            inner.functions.insert(key, resolved);
+            let qualifier = arn.qualifier.clone().unwrap_or(Qualifier::Latest);
+            inner.functions.entry(key).or_default().insert(qualifier, resolved);
         }
     }
 

@@ -3,22 +3,30 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `functions` | `ACCOUNT/REGION/NAME` | [`Stored`] as JSON |
+//! | `function_versions` | `ACCOUNT/REGION/NAME/` and the number, 20 digits | the published version's configuration as JSON |
 //! | `function_totals` | `ACCOUNT/REGION` | [`Totals`] as JSON |
 //! | `function_urls` | id of the URL | ARN of its function, as text |
 //!
-//! A function uses its packages as `ACCOUNT/REGION/NAME` (see `dayfly_store::shared`). A function, the totals and the uses of its code change in one commit, so they cannot disagree.
+//! A function uses its packages as `ACCOUNT/REGION/NAME`, a version as `ACCOUNT/REGION/NAME/NUMBER` (see
+//! `dayfly_store::shared`). A function, its versions, the totals and the uses of its code change in one commit, so they
+//! cannot disagree. Each change of a version changes the function's row too, which is what caches look at.
 
 use super::Error;
 use bytes::Bytes;
 use dayfly_store::{Batch, Error as StoreError, Precondition, Row, Store, shared};
 use dayfly_types::{
-    AccountId, CodeReference, FunctionArn, FunctionConfiguration, FunctionUrl, FunctionUrlId, Region, ResourcePolicy,
+    AccountId, CodeReference, FunctionArn, FunctionConfiguration, FunctionUrl, FunctionUrlId, Qualifier, Region,
+    ResourcePolicy,
     function::{LastUpdate, State},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use uuid::Uuid;
 
+const VERSIONS: &str = "function_versions";
 const URLS: &str = "function_urls";
 pub(super) const FUNCTIONS: &str = "functions";
 const TOTALS: &str = "function_totals";
@@ -38,6 +46,48 @@ pub(super) struct Stored {
     /// Who may call it, and where.
     #[serde(default)]
     pub access: Access,
+    /// The same of versions and aliases.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub qualified_access: BTreeMap<Qualifier, Access>,
+    /// What was published of it.
+    #[serde(default)]
+    pub published: Published,
+    /// Its aliases by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, Alias>,
+}
+
+/// What is known of a function's versions without reading them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Published {
+    /// The greatest number that was given; none is given twice.
+    pub last: u64,
+    /// Description of `$LATEST` when `last` was published, which may have got another.
+    pub description: String,
+    /// Bytes of code of all versions.
+    pub code_bytes: u64,
+    /// The longest timeout that a version ever had.
+    pub timeout_s_max: u32,
+}
+
+/// A name for one version, or for two that share the calls.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alias {
+    /// The version: a number, or `$LATEST`.
+    pub version: Qualifier,
+    /// Another version, and the part of the calls that it gets, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<(u64, f64)>,
+    /// At most 256 characters.
+    pub description: String,
+    /// Changes with every update.
+    pub revision_id: String,
+}
+
+/// A change of one published version, which is written together with its function.
+pub(super) enum VersionChange<'a> {
+    Made(&'a FunctionConfiguration),
+    Gone(&'a FunctionConfiguration),
 }
 
 /// Ways to a function for others than its own account's identities.
@@ -66,6 +116,43 @@ pub(super) struct Totals {
 }
 
 impl Stored {
+    /// A function that has nothing beside its configuration.
+    pub(super) fn new(function: FunctionConfiguration) -> Self {
+        Self {
+            id: Uuid::new_v4(),
+            function,
+            update: None,
+            access: Access::default(),
+            qualified_access: BTreeMap::new(),
+            published: Published::default(),
+            aliases: BTreeMap::new(),
+        }
+    }
+
+    /// Who may call what `qualifier` names, and where.
+    pub(super) fn access(&self, qualifier: Option<&Qualifier>) -> Access {
+        match qualifier {
+            None | Some(Qualifier::Latest) => self.access.clone(),
+            Some(qualifier) => self.qualified_access.get(qualifier).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Where that is kept.
+    pub(super) fn access_mut(&mut self, qualifier: Option<&Qualifier>) -> &mut Access {
+        match qualifier {
+            None | Some(Qualifier::Latest) => &mut self.access,
+            Some(qualifier) => self.qualified_access.entry(qualifier.clone()).or_default(),
+        }
+    }
+
+    /// The URLs: their ids, and what they call.
+    fn urls(&self) -> BTreeMap<FunctionUrlId, FunctionArn> {
+        let arn = self.function.arn.unqualified();
+        let all = self.qualified_access.iter().map(|(qualifier, access)| (arn.qualified(qualifier.clone()), access));
+        let all = all.chain([(arn.clone(), &self.access)]);
+        all.filter_map(|(arn, access)| access.url.as_ref().map(|url| (url.id.clone(), arn))).collect()
+    }
+
     /// What readers see.
     pub(super) fn visible(&self) -> &FunctionConfiguration {
         self.update.as_deref().unwrap_or(&self.function)
@@ -111,6 +198,29 @@ pub(super) fn key(arn: &FunctionArn) -> String {
     format!("{}/{}/{}", arn.account, arn.region, arn.name)
 }
 
+/// The same with the number, so that versions lie in their order.
+fn version_key(arn: &FunctionArn, number: u64) -> String {
+    format!("{}/{number:020}", key(arn))
+}
+
+impl VersionChange<'_> {
+    fn add_to(&self, batch: Batch) -> Batch {
+        let (Self::Made(version) | Self::Gone(version)) = self;
+        let Qualifier::Version(number) = version.version() else { return batch };
+        let (row, user) = (version_key(&version.arn, number), format!("{}/{number}", key(&version.arn)));
+        let packages: BTreeSet<&str> = packages_of(version).map(|code| code.sha256.as_str()).collect();
+        match self {
+            Self::Made(version) => {
+                let batch = batch.write(VERSIONS, row, Some(to_json(version)), Precondition::Absent);
+                packages.into_iter().fold(batch, |batch, sha256| shared::used(batch, sha256, &user))
+            }
+            Self::Gone(_) => packages
+                .into_iter()
+                .fold(batch.delete(VERSIONS, row), |batch, sha256| shared::unused(batch, sha256, &user)),
+        }
+    }
+}
+
 /// The rows. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Rows {
@@ -129,6 +239,29 @@ impl Rows {
     pub(super) async fn read(&self, arn: &FunctionArn) -> Result<Option<Read>, StoreError> {
         let key = key(arn);
         self.store.tables.get(FUNCTIONS, key.as_bytes()).await?.map(|row| parse(&row)).transpose()
+    }
+
+    /// A published version.
+    pub(super) async fn version(
+        &self,
+        arn: &FunctionArn,
+        number: u64,
+    ) -> Result<Option<FunctionConfiguration>, StoreError> {
+        let key = version_key(arn, number);
+        let row = self.store.tables.get(VERSIONS, key.as_bytes()).await?;
+        row.map(|row| from_json(VERSIONS, &row.value)).transpose()
+    }
+
+    /// At most `limit` versions of a function from the number `from` on.
+    pub(super) async fn versions(
+        &self,
+        arn: &FunctionArn,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<FunctionConfiguration>, StoreError> {
+        let (from, to) = (version_key(arn, from), format!("{}0", key(arn))); // '0' follows '/'
+        let rows = self.store.tables.scan(VERSIONS, from.as_bytes(), to.as_bytes(), limit, false).await?;
+        rows.iter().map(|row| from_json(VERSIONS, &row.value)).collect()
     }
 
     /// At most `limit` functions of a region after the name `after`.
@@ -177,7 +310,13 @@ impl Rows {
 
     /// Replaces `old` (`None`: no such function) by `new` (`None`: delete). `StoreError::Conflict` when the row is not
     /// `old` any more. Packages that lose a use are marked; the caller sweeps them.
-    pub(super) async fn write(&self, arn: &FunctionArn, old: Option<&Read>, new: Option<&Stored>) -> Result<(), Error> {
+    pub(super) async fn write(
+        &self,
+        arn: &FunctionArn,
+        old: Option<&Read>,
+        new: Option<&Stored>,
+        versions: &[VersionChange<'_>],
+    ) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
         let key = key(arn);
         let before = old.map(|old| old.stored.packages()).unwrap_or_default();
@@ -194,15 +333,16 @@ impl Rows {
         for sha256 in before.difference(&after) {
             function = shared::unused(function, sha256, &key);
         }
-        let url = |access: Option<&Access>| access.and_then(|access| access.url.as_ref()).map(|url| url.id.clone());
-        let (had, has) = (url(old.map(|old| &old.stored.access)), url(new.map(|new| &new.access)));
-        if had != has {
-            if let Some(id) = had {
-                function = function.delete(URLS, String::from(id));
-            }
-            if let Some(id) = has {
-                function = function.put(URLS, String::from(id), arn.unqualified().to_string());
-            }
+        for version in versions {
+            function = version.add_to(function);
+        }
+        let had = old.map(|old| old.stored.urls()).unwrap_or_default();
+        let has = new.map(Stored::urls).unwrap_or_default();
+        for id in had.keys().filter(|id| !has.contains_key(id)) {
+            function = function.delete(URLS, String::from(id.clone()));
+        }
+        for (id, arn) in has.iter().filter(|(id, _)| !had.contains_key(id)) {
+            function = function.put(URLS, String::from(id.clone()), arn.to_string());
         }
         for _ in 0..TRIES {
             let batch = self.count(function.clone(), arn, old.map(|old| &old.stored), new).await?;
@@ -222,7 +362,9 @@ impl Rows {
         old: Option<&Stored>,
         new: Option<&Stored>,
     ) -> Result<Batch, Error> {
-        let bytes = |stored: Option<&Stored>| stored.map_or(0, |stored| stored.visible().code.size_bytes);
+        let bytes = |stored: Option<&Stored>| {
+            stored.map_or(0, |stored| stored.visible().code.size_bytes + stored.published.code_bytes)
+        };
         if old.is_some() == new.is_some() && bytes(old) == bytes(new) {
             return Ok(batch);
         }

@@ -295,7 +295,7 @@ impl Work {
     }
 
     async fn function_is_there(&self) -> bool {
-        let found = self.parts.scheduler.functions().get(&self.mapping.function.unqualified()).await;
+        let found = self.parts.scheduler.functions().get(&self.mapping.function).await;
         !matches!(found, Err(functions::Error::NotFound(_)))
     }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{instance, interpreters::Mount, report};
 use dayfly_sandbox::{cgroup::Cgroup, protocol::Exit};
-use dayfly_types::{LogLine, LogSink, Timestamp, UsageStatus};
+use dayfly_types::{LogLine, LogSink, Qualifier, Timestamp, UsageStatus};
 use std::{
     collections::{HashMap, VecDeque},
     path::{Path, PathBuf},
@@ -24,7 +24,7 @@ impl Version {
 
     fn try_boot(&mut self, logs: Arc<dyn LogSink>) -> Result<(), Box<dyn std::error::Error>> {
         let (shared, recipe) = (&self.shared, &self.recipe);
-        let stream: Arc<str> = log_stream_name().into();
+        let stream: Arc<str> = log_stream_name(&recipe.function.version()).into();
         let one_use = self.one_use.is_some();
         let purpose = if one_use { Purpose::OneUse(&stream) } else { Purpose::Zygote(&stream) };
         let from_ahead = if one_use { None } else { shared.ahead.take(shared, recipe) };
@@ -178,7 +178,7 @@ impl Version {
     pub(super) fn refuse_for_gone(&mut self, path: &Path) {
         let text = format!("{} of the job's environment is not there any more", path.display());
         let body: bytes::Bytes = report::error("InvalidEnvironment", &text).into();
-        let stream: Arc<str> = log_stream_name().into();
+        let stream: Arc<str> = log_stream_name(&self.recipe.function.version()).into();
         self.refuse_all(|pays| Refusal::Init {
             error_type: "InvalidEnvironment".to_owned(),
             body: body.clone(),
@@ -206,8 +206,8 @@ impl Version {
     }
 }
 
-/// `2026/11/23/[$LATEST]` and 32 hexadecimal digits, as Lambda names the streams of its environments.
-fn log_stream_name() -> String {
+/// `2026/11/23/[VERSION]` and 32 hexadecimal digits, as Lambda names the streams of its environments.
+fn log_stream_name(version: &Qualifier) -> String {
     let day = Timestamp::now().strftime("%Y/%m/%d").to_string();
-    format!("{day}/[$LATEST]{}", uuid::Uuid::new_v4().simple())
+    format!("{day}/[{version}]{}", uuid::Uuid::new_v4().simple())
 }

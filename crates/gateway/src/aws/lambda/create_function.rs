@@ -33,7 +33,7 @@ pub async fn create_function(gateway: &Gateway, request: Request) -> Result<Resp
 
     let arn = arn(gateway, &request, dto.function_name.as_deref().unwrap_or_default())?;
     authorise(&request.principal, "lambda:CreateFunction", &arn.to_string(), &arn.account)?;
-    refuse_publish(dto.publish)?;
+    let publish = dto.publish == Some(true);
     if dto.package_type.as_deref() == Some("Image") {
         return Err(invalid_parameter("Dayfly does not support container images yet: PackageType must be Zip"));
     }
@@ -53,16 +53,12 @@ pub async fn create_function(gateway: &Gateway, request: Request) -> Result<Resp
     function.architecture = architecture.unwrap_or(function.architecture);
     change.apply(&mut function);
     let zip = code.package(gateway, &request).await?;
-    let created = options.scheduler.functions().create(function, zip).await?;
-    Ok(response::json(StatusCode::CREATED, &dto::configuration(&created, false)))
-}
-
-/// `Publish` asks for a numbered version, and there are none yet.
-pub fn refuse_publish(publish: Option<bool>) -> Result<(), Error> {
-    match publish {
-        Some(true) => Err(invalid_parameter("Dayfly does not support published versions yet: Publish must be false")),
-        _ => Ok(()),
+    let functions = options.scheduler.functions();
+    let mut created = functions.create(function, zip).await?;
+    if publish {
+        created = functions.publish_made(created).await?;
     }
+    Ok(response::json(StatusCode::CREATED, &dto::configuration(&created, &created.arn)))
 }
 
 fn arn(gateway: &Gateway, request: &Request, name: &str) -> Result<FunctionArn, Error> {

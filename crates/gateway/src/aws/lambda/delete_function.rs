@@ -15,7 +15,12 @@ pub async fn delete_function(gateway: &Gateway, request: &Request, named: &str) 
         Some(Qualifier::Latest) => {
             return Err(invalid_parameter("$LATEST version cannot be deleted without deleting the function."));
         }
-        Some(_) => return Err(super::error::not_found(&arn)),
+        Some(Qualifier::Version(number)) => {
+            gateway.options.scheduler.functions().delete_version(&arn, number).await?;
+        }
+        Some(Qualifier::Alias(_)) => {
+            return Err(invalid_parameter("Deletion of aliases is not currently supported."));
+        }
     }
     Ok(response::empty(StatusCode::NO_CONTENT))
 }

@@ -3,7 +3,7 @@
 use super::code_package::ZipFile;
 use dayfly_scheduler::layers::created;
 use dayfly_types::{
-    FunctionConfiguration, Layer, LayerVersion,
+    FunctionArn, FunctionConfiguration, Layer, LayerVersion,
     function::{LastUpdate, State},
 };
 use serde::{Deserialize, Serialize};
@@ -139,16 +139,14 @@ pub struct SnapStart {
     pub apply_on: Option<String>,
 }
 
-/// `FunctionConfiguration` as AWS answers it. `qualified` puts the version into the ARN, as lists of versions do.
-pub fn configuration(function: &FunctionConfiguration, qualified: bool) -> Map<String, Value> {
-    let version = "$LATEST";
-    let arn = function.arn.unqualified();
+/// `FunctionConfiguration` as AWS answers it, with `arn` as its name: as it was asked for, or with the version in lists.
+pub fn configuration(function: &FunctionConfiguration, arn: &FunctionArn) -> Map<String, Value> {
     let mut out = Map::new();
     let mut put = |name: &str, value: Value| {
         out.insert(name.to_owned(), value);
     };
     put("FunctionName", json!(arn.name));
-    put("FunctionArn", if qualified { json!(format!("{arn}:{version}")) } else { json!(arn) });
+    put("FunctionArn", json!(arn));
     put("Runtime", json!(function.runtime));
     put("Role", json!(function.role));
     put("Handler", json!(function.handler));
@@ -158,7 +156,7 @@ pub fn configuration(function: &FunctionConfiguration, qualified: bool) -> Map<S
     put("Timeout", json!(function.timeout_s));
     put("MemorySize", json!(function.memory_mb));
     put("LastModified", json!(function.last_modified.strftime("%Y-%m-%dT%H:%M:%S.%3f+0000").to_string()));
-    put("Version", json!(version));
+    put("Version", json!(function.version()));
     put("RevisionId", json!(function.revision_id));
     put("PackageType", json!("Zip"));
     put("Architectures", json!([function.architecture]));

@@ -38,7 +38,9 @@ impl From<functions::Error> for Error {
         let conflict = |text| Self::new(StatusCode::CONFLICT, "ResourceConflictException", text);
         match error {
             E::NotFound(arn) => not_found(&arn),
-            E::Exists(_) | E::UpdateInProgress(_) => conflict(text),
+            E::NoAlias(_) => Self::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", text),
+            E::Exists(_) | E::UpdateInProgress(_) | E::Conflict(_) => conflict(text),
+            E::Invalid(_) => invalid_parameter(text),
             E::RevisionMismatch => Self::new(StatusCode::PRECONDITION_FAILED, "PreconditionFailedException", text),
             E::Limit(_) => Self::bad_request("CodeStorageExceededException", text),
             E::Store(_) => Self::internal(text),

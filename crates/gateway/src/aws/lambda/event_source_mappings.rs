@@ -232,7 +232,7 @@ async fn check(gateway: &Gateway, mapping: &Mapping) -> Result<(), Error> {
              Message: The specified queue does not exist.",
         ));
     };
-    let function = gateway.options.scheduler.functions().get(&mapping.function.unqualified()).await;
+    let function = gateway.options.scheduler.functions().get(&mapping.function).await;
     let function = function.map_err(|error| match error {
         functions::Error::NotFound(_) => invalid_parameter("Function does not exist"),
         other => other.into(),

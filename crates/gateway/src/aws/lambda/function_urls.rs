@@ -2,14 +2,15 @@
 
 use super::{
     error::{invalid_parameter, of_json},
-    latest_function, validate,
+    function, latest_function,
+    validate::{self, Violations},
 };
 use crate::{
     Gateway,
     aws::{Error, Request, Response, response},
     host,
 };
-use dayfly_types::{FunctionArn, FunctionUrl, FunctionUrlId, url::Cors};
+use dayfly_types::{FunctionArn, FunctionUrl, FunctionUrlId, Qualifier, url::Cors};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ struct Given {
 }
 
 pub async fn create(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
-    let arn = latest_function(gateway, request, "lambda:CreateFunctionUrlConfig", named)?;
+    let arn = addressed_function(gateway, request, "lambda:CreateFunctionUrlConfig", named)?;
     let given = given(request)?;
     let signed = signed(given.auth_type.as_deref().unwrap_or_default())?;
     let now = gateway.options.clock.now();
@@ -45,13 +46,13 @@ pub async fn create(gateway: &Gateway, request: &Request, named: &str) -> Result
 }
 
 pub async fn get(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
-    let arn = latest_function(gateway, request, "lambda:GetFunctionUrlConfig", named)?;
+    let arn = addressed_function(gateway, request, "lambda:GetFunctionUrlConfig", named)?;
     let url = gateway.options.scheduler.functions().access(&arn).await?.url.ok_or_else(none)?;
     Ok(response::json(StatusCode::OK, &shown(request, &arn, &url)))
 }
 
 pub async fn update(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
-    let arn = latest_function(gateway, request, "lambda:UpdateFunctionUrlConfig", named)?;
+    let arn = addressed_function(gateway, request, "lambda:UpdateFunctionUrlConfig", named)?;
     let given = given(request)?;
     let signed = given.auth_type.as_deref().map(signed).transpose()?;
     let now = gateway.options.clock.now();
@@ -67,7 +68,7 @@ pub async fn update(gateway: &Gateway, request: &Request, named: &str) -> Result
 }
 
 pub async fn delete(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
-    let arn = latest_function(gateway, request, "lambda:DeleteFunctionUrlConfig", named)?;
+    let arn = addressed_function(gateway, request, "lambda:DeleteFunctionUrlConfig", named)?;
     let removed = |access: &mut dayfly_scheduler::functions::Access| access.url.take().map(drop).ok_or_else(none);
     gateway.options.scheduler.functions().update_access(&arn, removed).await??;
     Ok(response::empty(StatusCode::NO_CONTENT))
@@ -75,10 +76,21 @@ pub async fn delete(gateway: &Gateway, request: &Request, named: &str) -> Result
 
 pub async fn list(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
     let arn = latest_function(gateway, request, "lambda:ListFunctionUrlConfigs", named)?;
-    // A function has one URL, as there are no aliases yet.
-    let url = gateway.options.scheduler.functions().access(&arn).await?.url;
-    let shown: Vec<Value> = url.iter().map(|url| shown(request, &arn, url)).collect();
+    let urls = gateway.options.scheduler.functions().urls(&arn).await?;
+    let shown: Vec<Value> = urls.iter().map(|(arn, url)| shown(request, arn, url)).collect();
     Ok(response::json(StatusCode::OK, &json!({"FunctionUrlConfigs": shown})))
+}
+
+/// What may have a URL: the function, or an alias of it.
+fn addressed_function(gateway: &Gateway, request: &Request, action: &str, named: &str) -> Result<FunctionArn, Error> {
+    let arn = function(gateway, request, action, named)?;
+    if let Some(version @ (Qualifier::Latest | Qualifier::Version(_))) = &arn.qualifier {
+        let mut violations = Violations::default();
+        let pattern = r"Member must satisfy regular expression pattern: ((?!^\d+$)^[0-9a-zA-Z-_]+$)";
+        violations.check(false, &version.to_string(), "qualifier", pattern);
+        violations.finish()?;
+    }
+    Ok(arn)
 }
 
 fn given(request: &Request) -> Result<Given, Error> {

@@ -11,7 +11,7 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use dayfly_types::{Invocation, Limits, Outcome, Qualifier};
+use dayfly_types::{Invocation, Limits, Outcome};
 use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
 use serde::de::IgnoredAny;
 
@@ -65,10 +65,7 @@ pub async fn invoke(gateway: &Gateway, request: Request, named: &str) -> Result<
             Ok(response::empty(StatusCode::ACCEPTED))
         }
         "DryRun" => {
-            match invocation.function.qualifier {
-                None | Some(Qualifier::Latest) => scheduler.functions().get(&invocation.function.unqualified()).await?,
-                Some(_) => return Err(super::error::not_found(&invocation.function)),
-            };
+            scheduler.functions().get(&invocation.function).await?;
             Ok(response::empty(StatusCode::NO_CONTENT))
         }
         _ => {

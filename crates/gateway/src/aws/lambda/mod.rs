@@ -1,5 +1,6 @@
 //! AWS Lambda's control and invoke API: REST paths and JSON.
 
+mod aliases;
 mod change;
 mod code_package;
 mod create_function;
@@ -20,6 +21,7 @@ mod tags;
 mod update_function_code;
 mod update_function_configuration;
 mod validate;
+mod versions;
 
 use super::{
     Error, Request, Response,
@@ -107,6 +109,13 @@ pub async fn answer(gateway: &Gateway, request: Request) -> Result<Response, Err
         "UpdateFunctionUrlConfig" => function_urls::update(gateway, &request, named).await,
         "DeleteFunctionUrlConfig" => function_urls::delete(gateway, &request, named).await,
         "ListFunctionUrlConfigs" => function_urls::list(gateway, &request, named).await,
+        "PublishVersion" => versions::publish(gateway, &request, named).await,
+        "ListVersionsByFunction" => versions::list(gateway, &request, named).await,
+        "CreateAlias" => aliases::create(gateway, &request, named).await,
+        "GetAlias" => aliases::get(gateway, &request, named, last).await,
+        "UpdateAlias" => aliases::update(gateway, &request, named, last).await,
+        "DeleteAlias" => aliases::delete(gateway, &request, named, last).await,
+        "ListAliases" => aliases::list(gateway, &request, named).await,
         "GetFunctionConcurrency" => function_concurrency::get_function_concurrency(gateway, &request, named).await,
         "DeleteFunctionConcurrency" => {
             function_concurrency::delete_function_concurrency(gateway, &request, named).await
@@ -147,11 +156,13 @@ fn function(gateway: &Gateway, request: &Request, action: &str, named: &str) -> 
     Ok(arn)
 }
 
-/// The same for operations that change or read `$LATEST` only: published versions do not exist yet.
+/// The same for operations on the function as a whole, and those that change `$LATEST`.
 fn latest_function(gateway: &Gateway, request: &Request, action: &str, named: &str) -> Result<FunctionArn, Error> {
     let arn = function(gateway, request, action, named)?;
     match arn.qualifier {
         None | Some(Qualifier::Latest) => Ok(arn.unqualified()),
-        Some(_) => Err(error::not_found(&arn)),
+        Some(_) => Err(error::invalid_parameter(
+            "The function name must not have a qualifier that names a published version or an alias for this operation.",
+        )),
     }
 }

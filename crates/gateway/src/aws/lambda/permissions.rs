@@ -2,14 +2,14 @@
 
 use super::{
     error::{invalid_parameter, of_json},
-    latest_function,
+    function,
     validate::Violations,
 };
 use crate::{
     Gateway,
     aws::{Error, Request, Response, response},
 };
-use dayfly_types::{AccountId, FunctionArn, ResourcePolicy, Statement};
+use dayfly_types::{AccountId, FunctionArn, Qualifier, ResourcePolicy, Statement};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -35,7 +35,7 @@ struct Permission {
 }
 
 pub async fn add_permission(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
-    let arn = latest_function(gateway, request, "lambda:AddPermission", named)?;
+    let arn = permitted_function(gateway, request, "lambda:AddPermission", named)?;
     let given: Permission = serde_json::from_slice(&request.body).map_err(|error| of_json(&error))?;
     let revision = given.revision_id.clone();
     let statement = statement(given)?;
@@ -49,7 +49,7 @@ pub async fn add_permission(gateway: &Gateway, request: &Request, named: &str) -
 }
 
 pub async fn get_policy(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
-    let arn = latest_function(gateway, request, "lambda:GetPolicy", named)?;
+    let arn = permitted_function(gateway, request, "lambda:GetPolicy", named)?;
     let policy = gateway.options.scheduler.functions().access(&arn).await?.policy;
     if policy.statements.is_empty() {
         return Err(not_found("No policy is associated with the given resource."));
@@ -59,12 +59,23 @@ pub async fn get_policy(gateway: &Gateway, request: &Request, named: &str) -> Re
 }
 
 pub async fn remove_permission(gateway: &Gateway, request: &Request, named: &str, id: &str) -> Result<Response, Error> {
-    let arn = latest_function(gateway, request, "lambda:RemovePermission", named)?;
+    let arn = permitted_function(gateway, request, "lambda:RemovePermission", named)?;
     let (id, revision) = (id.to_owned(), request.query("RevisionId"));
     let functions = gateway.options.scheduler.functions();
     let removed = functions.update_access(&arn, move |access| remove(&mut access.policy, &id, revision.as_deref()));
     removed.await??;
     Ok(response::empty(StatusCode::NO_CONTENT))
+}
+
+/// The function, version or alias whose policy it is.
+fn permitted_function(gateway: &Gateway, request: &Request, action: &str, named: &str) -> Result<FunctionArn, Error> {
+    let arn = function(gateway, request, action, named)?;
+    match arn.qualifier {
+        Some(Qualifier::Latest) => {
+            Err(invalid_parameter("We currently do not support adding policies for $LATEST."))
+        }
+        _ => Ok(arn),
+    }
 }
 
 fn add(policy: &mut ResourcePolicy, new: Statement, revision: Option<&str>, arn: &FunctionArn) -> Result<(), Error> {

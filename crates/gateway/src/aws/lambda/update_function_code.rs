@@ -1,7 +1,6 @@
 //! UpdateFunctionCode.
 
 use super::{
-    create_function::refuse_publish,
     dto::{self, CodeRequest, UpdateCodeRequest},
     error::of_json,
     latest_function,
@@ -22,13 +21,16 @@ pub async fn update_function_code(gateway: &Gateway, request: Request, named: &s
     let mut violations = Violations::default();
     validate::architectures(dto.architectures.as_deref(), &mut violations);
     violations.finish()?;
-    refuse_publish(dto.publish)?;
     let architecture = validate::own_architecture(dto.architectures)?;
-    let UpdateCodeRequest { zip_file, s3_bucket, s3_key, s3_object_version, image_uri, revision_id, dry_run, .. } = dto;
+    let UpdateCodeRequest { zip_file, s3_bucket, s3_key, s3_object_version, image_uri, revision_id, dry_run, publish, .. } =
+        dto;
     let code = CodeRequest { zip_file, s3_bucket, s3_key, s3_object_version, image_uri };
     let zip = code.package(gateway, &request).await?;
     let functions = gateway.options.scheduler.functions();
     let dry_run = dry_run.unwrap_or_default();
-    let updated = functions.update_code(&arn, revision_id.as_deref(), zip, architecture, dry_run).await?;
-    Ok(response::json(StatusCode::OK, &dto::configuration(&updated, false)))
+    let mut updated = functions.update_code(&arn, revision_id.as_deref(), zip, architecture, dry_run).await?;
+    if publish == Some(true) && !dry_run {
+        updated = functions.publish_made(updated).await?;
+    }
+    Ok(response::json(StatusCode::OK, &dto::configuration(&updated, &updated.arn)))
 }

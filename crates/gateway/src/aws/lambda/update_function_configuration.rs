@@ -28,5 +28,5 @@ pub async fn update_function_configuration(
     let functions = gateway.options.scheduler.functions();
     let updated =
         functions.update(&arn, revision_id.as_deref(), Box::new(move |function| change.apply(function))).await?;
-    Ok(response::json(StatusCode::OK, &dto::configuration(&updated, false)))
+    Ok(response::json(StatusCode::OK, &dto::configuration(&updated, &updated.arn)))
 }
