@@ -119,7 +119,7 @@ def test_another_region_has_its_own_functions(create):
 def test_operations_that_are_not_served_are_named(awslambda):
     for call, operation in (
         (lambda: awslambda.list_code_signing_configs(), "ListCodeSigningConfigs"),
-        (lambda: awslambda.list_aliases(FunctionName="f"), "ListAliases"),
+        (lambda: awslambda.list_durable_executions_by_function(FunctionName="f"), "ListDurableExecutionsByFunction"),
     ):
         with pytest.raises(awslambda.exceptions.ClientError) as error:
             call()

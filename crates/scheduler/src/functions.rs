@@ -5,9 +5,9 @@ mod cache;
 mod packages;
 mod rows;
 mod settle;
-mod versions;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 pub use rows::{Access, Alias};
 pub use versions::{AliasChange, Publish};
@@ -377,9 +377,7 @@ impl Functions {
             ..configuration
         };
         let layers = self.hold_layers(&function).await;
-        let result = self
-            .store_new(&arn, Stored::new(function))
-            .await;
+        let result = self.store_new(&arn, Stored::new(function)).await;
         drop((held, layers));
         if result.is_err() {
             self.sweep([sha256.as_str()]).await;

@@ -6,8 +6,8 @@
 
 use dayfly_sandbox::cgroup::{self, Cgroup, Cgroups};
 use dayfly_types::{
-    FunctionConfiguration, FunctionError, Invocation, InvokeError, JobFunction, Limits, LogSink, Outcome,
-    Runtime, Timestamp, Usage, UsageStatus, credentials::Credentials,
+    FunctionConfiguration, FunctionError, Invocation, InvokeError, JobFunction, Limits, LogSink, Outcome, Runtime,
+    Timestamp, Usage, UsageStatus, credentials::Credentials,
 };
 use std::{
     collections::HashMap,

@@ -72,10 +72,7 @@ pub async fn update(gateway: &Gateway, request: &Request, named: &str, name: &st
     };
     let before = functions.alias(&arn).await.map_err(missing)?;
     let mut change = checked(given, Some(&before))?;
-    check_routing(
-        change.version.as_ref().unwrap_or(&before.version),
-        change.other.unwrap_or(before.other),
-    )?;
+    check_routing(change.version.as_ref().unwrap_or(&before.version), change.other.unwrap_or(before.other))?;
     // What was checked is what is changed: a change in between makes this one fail, as it would have been told so.
     change.revision_id.get_or_insert(before.revision_id);
     let updated = functions.update_alias(&arn, change).await.map_err(missing)?;

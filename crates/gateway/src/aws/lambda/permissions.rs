@@ -71,9 +71,7 @@ pub async fn remove_permission(gateway: &Gateway, request: &Request, named: &str
 fn permitted_function(gateway: &Gateway, request: &Request, action: &str, named: &str) -> Result<FunctionArn, Error> {
     let arn = function(gateway, request, action, named)?;
     match arn.qualifier {
-        Some(Qualifier::Latest) => {
-            Err(invalid_parameter("We currently do not support adding policies for $LATEST."))
-        }
+        Some(Qualifier::Latest) => Err(invalid_parameter("We currently do not support adding policies for $LATEST.")),
         _ => Ok(arn),
     }
 }

@@ -22,8 +22,17 @@ pub async fn update_function_code(gateway: &Gateway, request: Request, named: &s
     validate::architectures(dto.architectures.as_deref(), &mut violations);
     violations.finish()?;
     let architecture = validate::own_architecture(dto.architectures)?;
-    let UpdateCodeRequest { zip_file, s3_bucket, s3_key, s3_object_version, image_uri, revision_id, dry_run, publish, .. } =
-        dto;
+    let UpdateCodeRequest {
+        zip_file,
+        s3_bucket,
+        s3_key,
+        s3_object_version,
+        image_uri,
+        revision_id,
+        dry_run,
+        publish,
+        ..
+    } = dto;
     let code = CodeRequest { zip_file, s3_bucket, s3_key, s3_object_version, image_uri };
     let zip = code.package(gateway, &request).await?;
     let functions = gateway.options.scheduler.functions();
