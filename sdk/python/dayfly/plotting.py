@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any, Optional
 
 _WAITED, _RAN, _FAILED = "#c9c9c9", "#2b6cb0", "#c53030"
@@ -47,8 +48,16 @@ def plot(records: list[dict[str, Any]], title: str, path: Optional[str], width: 
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
+    class Picture(Figure):
+        """Seen in a notebook also where pyplot, which would show it there, is not imported."""
+
+        def _repr_png_(self) -> bytes:
+            file = io.BytesIO()
+            self.savefig(file, format="png")
+            return file.getvalue()
+
     spans = times(records)
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Picture(figsize=(width, height), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
     rows = range(len(spans))
     # Bars that nearly touch, as long as there is room; thousands of them as pixels also in a drawing.

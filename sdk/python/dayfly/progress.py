@@ -48,7 +48,8 @@ class _Bar:
 
     def update(self, run: "Run") -> None:
         now = time.monotonic()
-        over = run.over.is_set()
+        done = run.counts["done"] + run.counts["failed"]
+        over = run.over.is_set() or done == self._bar.total
         if now < self._next and not over:
             return
         with self._lock:
@@ -58,7 +59,7 @@ class _Bar:
             counts = run.counts
             words = {"running": counts["running"], "failed": counts["failed"], "cost": f"{run.cost_usd:.6f} USD"}
             self._bar.set_postfix(words, refresh=False)
-            self._bar.update(counts["done"] + counts["failed"] - self._bar.n)
+            self._bar.update(done - self._bar.n)
             if over:
                 self._closed = True
                 self._bar.close()

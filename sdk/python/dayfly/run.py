@@ -290,9 +290,10 @@ class Run:
         if key is not None and status not in ("success", "raised"):
             leftovers.remove(self.endpoint.store, key)
         self.counts["done" if status == "success" else "failed"] += count
+        # Who has the last result may end the program: the bar is full by then.
+        self._changed()
         for place, future in enumerate(call.futures):
             future.set_answer(answer, place)
-        self._changed()
 
     # Any thread.
 
