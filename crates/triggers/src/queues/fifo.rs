@@ -1,4 +1,5 @@
-//! FIFO queues: order within groups, and deduplication. One change of a queue at a time, each one commit.
+//! FIFO queues: order within groups, and deduplication. One change of a queue at a time, each one commit, however many messages
+//! it is about.
 //!
 //! What is a message in a standard queue's order of visibility is a group here: it is visible when its first message is,
 //! unless messages of it are in flight; then when the last of those is visible again. So a receive never reads a group that
@@ -21,7 +22,12 @@ use dayfly_store::Batch;
 use dayfly_types::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{MutexGuard, RwLockReadGuard};
 use uuid::Uuid;
 
 pub(super) const FIFO: &str = "queue_fifo";
@@ -30,7 +36,7 @@ pub(super) const SENT: &str = "queue_sent";
 pub(super) const SENT_UNTIL: &str = "queue_sent_until";
 /// How long another message with the same id is the same message.
 const SAME_FOR: Duration = Duration::from_secs(300);
-/// Old deduplication ids that each send removes.
+/// Old deduplication ids that are removed for each message that is sent.
 const FORGET: usize = 4;
 
 /// A message, and from when on it is visible.
@@ -55,6 +61,27 @@ struct Same {
     sequence: u64,
 }
 
+/// The dead-letter queue of a receive, kept as it is until that is on disk.
+struct Grave<'a> {
+    queue: &'a Queue,
+    range: Range,
+    /// Groups that it has or will have.
+    groups: HashSet<String>,
+    buried: usize,
+    _life: RwLockReadGuard<'a, Option<Configuration>>,
+    _alone: MutexGuard<'a, ()>,
+}
+
+impl<'a> Grave<'a> {
+    /// `None` when it is not to be had at the moment: nobody waits for another queue's lock while it has its own.
+    fn of(queue: &'a Arc<Queue>) -> Option<Self> {
+        let (life, alone) = (queue.life.try_read().ok()?, queue.alone.try_lock().ok()?);
+        let configuration = life.as_ref().filter(|configuration| configuration.settings.fifo.is_some())?;
+        let range = range(configuration.id, configuration.epoch);
+        Some(Self { queue, range, groups: HashSet::new(), buried: 0, _life: life, _alone: alone })
+    }
+}
+
 impl Queues {
     pub(super) async fn send_fifo(
         &self,
@@ -65,15 +92,23 @@ impl Queues {
     ) -> Result<Vec<Sent>, Error> {
         let _alone = queue.alone.lock().await;
         let range = range(configuration.id, configuration.epoch);
-        let mut all = Vec::with_capacity(messages.len());
+        let now = self.inner.clock.now();
+        let now_us = now.as_microsecond();
+        let visible_us = (now + Duration::from_secs(configuration.settings.delay_s.into())).as_microsecond();
+        let until_us = (now + SAME_FOR).as_microsecond();
+        let tables = &self.inner.store.tables;
+        let (mut batch, mut all) = (Batch::new(), Vec::with_capacity(messages.len()));
+        // What this batch brings, which cannot be read yet.
+        let (mut fresh, mut groups) = (HashMap::new(), HashSet::new());
         for mut new in messages {
-            let now = self.inner.clock.now();
-            let now_us = now.as_microsecond();
             let group = new.group.clone().unwrap_or_default();
             let same = new.deduplication.get_or_insert_with(|| hex::encode(Sha256::digest(&new.body)));
             let scope = if fifo.by_group { group.as_str() } else { "" };
             let same_key = [&range[..], scope.as_bytes(), &[0], same.as_bytes()].concat();
-            let tables = &self.inner.store.tables;
+            if let Some(sent) = fresh.get(&same_key) {
+                all.push(Sent::clone(sent));
+                continue;
+            }
             if let Some(found) = tables.get(SENT, &same_key).await? {
                 let found: Same = from_json(SENT, &found.value)?;
                 if found.until_us > now_us {
@@ -81,30 +116,27 @@ impl Queues {
                     continue;
                 }
             }
-            let delay = Duration::from_secs(configuration.settings.delay_s.into());
-            let place = Place { visible_us: (now + delay).as_microsecond(), sequence: queue.next_sequence(now_us) };
+            let place = Place { visible_us, sequence: queue.next_sequence(now_us) };
             let message = Message { sequence: Some(place.sequence), ..Message::new(new, now) };
-            let id = message.id;
-            let until_us = (now + SAME_FOR).as_microsecond();
-            let same = Same { until_us, id, sequence: place.sequence };
-            let mut batch = Batch::new()
-                .put(
-                    FIFO,
-                    message_key(&range, &group, place.sequence),
-                    to_json(&Row { visible_us: place.visible_us, message })?,
-                )
+            let sent = Sent { id: message.id, sequence: Some(place.sequence) };
+            let same = Same { until_us, id: message.id, sequence: place.sequence };
+            batch = batch
+                .put(FIFO, message_key(&range, &group, place.sequence), to_json(&Row { visible_us, message })?)
                 .put(SENT, same_key.clone(), to_json(&same)?)
-                .put(SENT_UNTIL, Place { visible_us: until_us, ..place }.key(&range), same_key);
-            batch = self.forget_sent(batch, &range, now_us).await?;
-            if self.group(&range, &group).await?.is_none() {
-                let new = Group { visible_us: place.visible_us, sequence: place.sequence, in_flight: Vec::new() };
-                batch = new.placed(batch, &range, &group)?;
-            }
-            tables.commit(batch).await?;
-            queue.tally().enter(place.visible_us, false, now_us);
-            queue.ring(1);
-            all.push(Sent { id, sequence: Some(place.sequence) });
+                .put(SENT_UNTIL, Place { visible_us: until_us, ..place }.key(&range), same_key.clone());
+            batch = self.with_group(batch, &range, &group, place, &mut groups).await?;
+            all.push(sent.clone());
+            fresh.insert(same_key, sent);
         }
+        if fresh.is_empty() {
+            return Ok(all);
+        }
+        batch = self.forget_sent(batch, &range, now_us, FORGET * fresh.len()).await?;
+        tables.commit(batch).await?;
+        let mut tally = queue.tally();
+        fresh.iter().for_each(|_| tally.enter(visible_us, false, now_us));
+        drop(tally);
+        queue.ring(fresh.len());
         Ok(all)
     }
 
@@ -121,12 +153,18 @@ impl Queues {
         let now_us = now.as_microsecond();
         let seconds = receive.visibility_s.unwrap_or(settings.visibility_s);
         let until_us = (now + Duration::from_secs(seconds.into())).as_microsecond();
-        let mut all = Vec::new();
+        let (mut batch, mut all) = (Batch::new(), Vec::new());
+        let (mut taken, mut gone) = (Vec::new(), Vec::new());
+        let target = settings.redrive.as_ref().and_then(|redrive| self.get(&redrive.target).ok());
+        let mut grave = None;
         // A group that is hidden for no time is visible again at once: it must not be taken twice.
         let (mut from, mut seen) = (range.to_vec(), HashSet::new());
         while all.len() < receive.messages_max {
-            if queue.tally().counts(now_us).in_flight >= IN_FLIGHT_MAX {
-                return if all.is_empty() { Err(Error::TooManyInFlight) } else { Ok(all) };
+            if queue.tally().counts(now_us).in_flight + all.len() as u64 >= IN_FLIGHT_MAX {
+                if all.is_empty() {
+                    return Err(Error::TooManyInFlight);
+                }
+                break;
             }
             let to = Place { visible_us: now_us.saturating_add(1), sequence: 0 }.key(&range);
             let Some(index) = self.inner.store.tables.scan(MESSAGES, &from, &to, 1, false).await?.pop() else { break };
@@ -137,8 +175,7 @@ impl Queues {
             }
             let Some(mut group) = self.group(&range, &name).await? else { continue };
             let rows = self.rows(&range, &name, receive.messages_max - all.len()).await?;
-            let mut batch = Batch::new();
-            let (mut taken, mut gone) = (Vec::new(), Vec::new());
+            let mut gone_numbers = Vec::new();
             group.in_flight.clear();
             for (sequence, row) in rows {
                 let key = message_key(&range, &name, sequence);
@@ -147,56 +184,95 @@ impl Queues {
                 }
                 if row.message.sent_ms + i64::from(settings.retention_s) * 1000 <= now.as_millisecond() {
                     batch = batch.delete(FIFO, key);
-                    gone.push((sequence, row));
+                    gone_numbers.push(sequence);
+                    gone.push(row);
                     continue;
                 }
-                if let Some(redrive) = &settings.redrive
+                if let (Some(redrive), Some(target)) = (&settings.redrive, &target)
                     && row.message.received >= redrive.receives_max
-                    && self.bury(queue, &redrive.target, &row, now).await?
                 {
-                    batch = batch.delete(FIFO, key);
-                    gone.push((sequence, row));
-                    continue;
+                    if grave.is_none() {
+                        grave = Grave::of(target);
+                    }
+                    if let Some(grave) = &mut grave {
+                        batch = self.bury(batch.delete(FIFO, key), queue, grave, &row, now).await?;
+                        gone_numbers.push(sequence);
+                        gone.push(row);
+                        continue;
+                    }
                 }
                 let again = row.message.received > 0;
                 let message = row.message.clone().received(now, again);
                 batch = batch.put(FIFO, key, to_json(&Row { visible_us: until_us, message: message.clone() })?);
                 group.in_flight.push((sequence, until_us));
-                taken.push((row, Place { visible_us: until_us, sequence }, message));
-            }
-            let gone_numbers: Vec<u64> = gone.iter().map(|(sequence, _)| *sequence).collect();
-            batch = self.settle(batch, &range, &name, group, &gone_numbers, now_us).await?;
-            self.inner.store.tables.commit(batch).await?;
-            let mut tally = queue.tally();
-            gone.iter().for_each(|(_, row)| tally.leave(row.visible_us, row.message.received > 0));
-            for (row, place, message) in taken {
-                tally.leave(row.visible_us, row.message.received > 0);
-                tally.enter(place.visible_us, true, now_us);
+                let place = Place { visible_us: until_us, sequence };
                 let handle = Handle { range, place, received: message.received, group: name.clone() };
                 all.push(Received { handle: handle.encode(), message });
+                taken.push(row);
             }
+            batch = self.settle(batch, &range, &name, group, &gone_numbers, now_us).await?;
+        }
+        self.inner.store.tables.commit(batch).await?;
+        let mut tally = queue.tally();
+        gone.iter().chain(&taken).for_each(|row| tally.leave(row.visible_us, row.message.received > 0));
+        taken.iter().for_each(|_| tally.enter(until_us, true, now_us));
+        drop(tally);
+        if let Some(Grave { queue: dead, buried, .. }) = grave {
+            let mut tally = dead.tally();
+            (0..buried).for_each(|_| tally.enter(now_us, false, now_us));
+            drop(tally);
+            dead.ring(buried);
         }
         Ok(all)
     }
 
-    pub(super) async fn remove_fifo(&self, queue: &Queue, handle: &Handle) -> Result<(), Error> {
+    /// Deletes the messages of those handles that are of their last receive.
+    pub(super) async fn remove_fifo(
+        &self,
+        queue: &Queue,
+        configuration: &Configuration,
+        handles: Vec<Result<Option<Handle>, Error>>,
+    ) -> Result<Vec<Result<(), Error>>, Error> {
         let _alone = queue.alone.lock().await;
+        let range = range(configuration.id, configuration.epoch);
         let now_us = self.inner.clock.now().as_microsecond();
-        let key = message_key(&handle.range, &handle.group, handle.place.sequence);
-        let Some(found) = self.inner.store.tables.get(FIFO, &key).await? else { return Ok(()) };
-        let row: Row = from_json(FIFO, &found.value)?;
-        if row.message.received != handle.received {
-            return Err(Error::HandleExpired);
+        let mut results = Vec::with_capacity(handles.len());
+        let mut gone: BTreeMap<String, BTreeMap<u64, Row>> = BTreeMap::new();
+        for handle in handles {
+            let Ok(Some(handle)) = handle else {
+                results.push(handle.map(drop));
+                continue;
+            };
+            let key = message_key(&range, &handle.group, handle.place.sequence);
+            let row: Option<Row> = match self.inner.store.tables.get(FIFO, &key).await? {
+                Some(found) => Some(from_json(FIFO, &found.value)?),
+                None => None,
+            };
+            results.push(match row {
+                Some(row) if row.message.received != handle.received => Err(Error::HandleExpired),
+                Some(row) => {
+                    gone.entry(handle.group).or_default().insert(handle.place.sequence, row);
+                    Ok(())
+                }
+                None => Ok(()),
+            });
         }
-        let Some(mut group) = self.group(&handle.range, &handle.group).await? else { return Ok(()) };
-        group.in_flight.retain(|(sequence, _)| *sequence != handle.place.sequence);
-        let batch = Batch::new().delete(FIFO, key);
-        let gone = [handle.place.sequence];
-        let batch = self.settle(batch, &handle.range, &handle.group, group, &gone, now_us).await?;
+        let mut batch = Batch::new();
+        for (name, rows) in &gone {
+            for sequence in rows.keys() {
+                batch = batch.delete(FIFO, message_key(&range, name, *sequence));
+            }
+            let Some(mut group) = self.group(&range, name).await? else { continue };
+            group.in_flight.retain(|(sequence, _)| !rows.contains_key(sequence));
+            let numbers: Vec<u64> = rows.keys().copied().collect();
+            batch = self.settle(batch, &range, name, group, &numbers, now_us).await?;
+        }
         self.inner.store.tables.commit(batch).await?;
-        queue.tally().leave(row.visible_us, row.message.received > 0);
-        queue.ring(1);
-        Ok(())
+        let mut tally = queue.tally();
+        gone.values().flat_map(BTreeMap::values).for_each(|row| tally.leave(row.visible_us, row.message.received > 0));
+        drop(tally);
+        queue.ring(gone.len());
+        Ok(results)
     }
 
     pub(super) async fn hide_fifo(&self, queue: &Queue, handle: &Handle, seconds: u32) -> Result<(), Error> {
@@ -256,30 +332,40 @@ impl Queues {
         group.placed(batch, range, name)
     }
 
-    /// Puts a message into the dead-letter queue; false when that is not to be had at the moment. This is a commit of its own,
-    /// before the message leaves its queue: after a crash in between it is in both.
-    async fn bury(&self, queue: &Queue, target: &super::QueueName, row: &Row, now: Timestamp) -> Result<bool, Error> {
-        let Ok(dead) = self.get(target) else { return Ok(false) };
-        // Never waits for another queue's lock while it has its own.
-        let (Ok(life), Ok(_alone)) = (dead.life.try_read(), dead.alone.try_lock()) else { return Ok(false) };
-        let Some(configuration) = life.as_ref().filter(|configuration| configuration.settings.fifo.is_some()) else {
-            return Ok(false);
-        };
-        let range = range(configuration.id, configuration.epoch);
-        let sequence = dead.next_sequence(now.as_microsecond());
-        let visible_us = now.as_microsecond();
-        let message =
-            Message { sequence: Some(sequence), sent_ms: now.as_millisecond(), ..row.message.clone().dead(queue) };
+    /// Adds to `batch` that a message is in the dead-letter queue.
+    async fn bury(
+        &self,
+        batch: Batch,
+        queue: &Queue,
+        grave: &mut Grave<'_>,
+        row: &Row,
+        now: Timestamp,
+    ) -> Result<Batch, Error> {
+        let place =
+            Place { visible_us: now.as_microsecond(), sequence: grave.queue.next_sequence(now.as_microsecond()) };
+        let sequence = Some(place.sequence);
+        let message = Message { sequence, sent_ms: now.as_millisecond(), ..row.message.clone().dead(queue) };
         let name = message.group.clone().unwrap_or_default();
-        let row = to_json(&Row { visible_us, message })?;
-        let mut own = Batch::new().put(FIFO, message_key(&range, &name, sequence), row);
-        if self.group(&range, &name).await?.is_none() {
-            own = Group { visible_us, sequence, in_flight: Vec::new() }.placed(own, &range, &name)?;
+        let row = to_json(&Row { visible_us: place.visible_us, message })?;
+        let batch = batch.put(FIFO, message_key(&grave.range, &name, place.sequence), row);
+        grave.buried += 1;
+        self.with_group(batch, &grave.range, &name, place, &mut grave.groups).await
+    }
+
+    /// Adds to `batch` the group of a message at `place`, unless it is there or among `known`.
+    async fn with_group(
+        &self,
+        batch: Batch,
+        range: &Range,
+        name: &str,
+        place: Place,
+        known: &mut HashSet<String>,
+    ) -> Result<Batch, Error> {
+        if !known.insert(name.to_owned()) || self.group(range, name).await?.is_some() {
+            return Ok(batch);
         }
-        self.inner.store.tables.commit(own).await?;
-        dead.tally().enter(visible_us, false, visible_us);
-        dead.ring(1);
-        Ok(true)
+        let new = Group { visible_us: place.visible_us, sequence: place.sequence, in_flight: Vec::new() };
+        new.placed(batch, range, name)
     }
 
     async fn group(&self, range: &Range, name: &str) -> Result<Option<Group>, Error> {
@@ -296,10 +382,10 @@ impl Queues {
     }
 
     /// Adds to `batch` that some old deduplication ids are forgotten, unless they were used again.
-    async fn forget_sent(&self, mut batch: Batch, range: &Range, now_us: i64) -> Result<Batch, Error> {
+    async fn forget_sent(&self, mut batch: Batch, range: &Range, now_us: i64, most: usize) -> Result<Batch, Error> {
         let tables = &self.inner.store.tables;
         let to = Place { visible_us: now_us, sequence: 0 }.key(range);
-        for old in tables.scan(SENT_UNTIL, range, &to, FORGET, false).await? {
+        for old in tables.scan(SENT_UNTIL, range, &to, most, false).await? {
             if let Some(row) = tables.get(SENT, &old.value).await? {
                 let same: Same = from_json(SENT, &row.value)?;
                 if same.until_us <= now_us && !batch.writes.iter().any(|write| write.key == old.value) {

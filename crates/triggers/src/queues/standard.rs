@@ -104,14 +104,8 @@ impl Queues {
         let life = queue.life.read().await;
         let configuration = life.as_ref().ok_or(Error::NoSuchQueue)?;
         if configuration.settings.fifo.is_some() {
-            let mut results = Vec::with_capacity(handles.len());
-            for handle in handles {
-                results.push(match decode(handle, configuration) {
-                    Ok(Some(handle)) => self.remove_fifo(queue, &handle).await,
-                    other => other.map(drop),
-                });
-            }
-            return Ok(results);
+            let handles = handles.iter().map(|handle| decode(handle, configuration)).collect();
+            return self.remove_fifo(queue, configuration, handles).await;
         }
         loop {
             let mut results = Vec::with_capacity(handles.len());

@@ -280,3 +280,33 @@ async fn a_poisoned_message_lets_its_group_go_on() {
     assert_eq!(bodies(&bench.take(&dead).await), ["poison"]);
     assert_eq!(bench.queues.counts(&queue), Counts { visible: 0, in_flight: 1, delayed: 0 });
 }
+
+#[tokio::test]
+async fn poisoned_messages_of_many_groups_are_buried_in_order_and_deleted_at_once() {
+    let bench = Bench::new().await;
+    let dead = bench.make("dead.fifo", fifo()).await;
+    let redrive = Redrive { target: name("dead.fifo"), receives_max: 1 };
+    let queue = bench.make("q.fifo", Settings { redrive: Some(redrive), ..fifo() }).await;
+    let all = ["a1", "b1", "a2", "c1", "b2"];
+    bench.queues.send(&queue, all.iter().map(|body| grouped(&body[..1], body)).collect()).await.unwrap();
+    assert_eq!(bench.take(&queue).await.len(), 5);
+    bench.later(31);
+    let changes = bench.store.tables.watch(fifo::GROUPS);
+    assert!(bench.take(&queue).await.is_empty());
+    assert_eq!(bench.queues.counts(&queue), Counts::default());
+    assert_eq!(changes.len(), 6, "three groups go, and three come, once each");
+
+    let bench = bench.again().await;
+    let dead = bench.queues.get(dead.name()).unwrap();
+    assert_eq!(bench.queues.counts(&dead), Counts { visible: 5, in_flight: 0, delayed: 0 });
+    let buried = bench.take(&dead).await;
+    assert_eq!(bodies(&buried), ["a1", "a2", "b1", "b2", "c1"], "group by group");
+    let twice = buried.iter().chain(&buried).map(|received| received.handle.clone());
+    let handles: Vec<String> = twice.chain(["nonsense".to_owned()]).collect();
+    let results = bench.queues.remove(&dead, &handles).await.unwrap();
+    assert!(results[..10].iter().all(Result::is_ok) && matches!(results[10], Err(Error::InvalidHandle)));
+    assert_eq!(bench.queues.counts(&dead), Counts::default());
+    for table in [MESSAGES, fifo::FIFO, fifo::GROUPS] {
+        assert!(bench.store.tables.scan(table, &[], &[0xff; 40], 10, false).await.unwrap().is_empty(), "{table}");
+    }
+}
