@@ -57,6 +57,27 @@ def test_create_wait_invoke_update_list_delete(aws, tmp_path):
 
 
 @pytest.mark.skipif(not V2.exists(), reason="Debian's awscli (version 2) is not installed")
+def test_tables_and_queues(aws):
+    table, queue, program = "cli", "cli", V2
+    aws("dynamodb", "create-table", "--table-name", table, "--attribute-definitions", "AttributeName=id,AttributeType=S",
+        "--key-schema", "AttributeName=id,KeyType=HASH", "--billing-mode", "PAY_PER_REQUEST", program=program)
+    aws("dynamodb", "wait", "table-exists", "--table-name", table, program=program)
+    item = {"id": {"S": "a"}, "n": {"N": "1.50"}}
+    aws("dynamodb", "put-item", "--table-name", table, "--item", json.dumps(item), program=program)
+    got = aws("dynamodb", "get-item", "--table-name", table, "--key", '{"id": {"S": "a"}}', program=program)["Item"]
+    assert got == {**item, "n": {"N": "1.5"}}
+    assert aws("dynamodb", "scan", "--table-name", table, program=program)["Count"] == 1
+
+    url = aws("sqs", "create-queue", "--queue-name", queue, program=program)["QueueUrl"]
+    sent = aws("sqs", "send-message", "--queue-url", url, "--message-body", "grüße", program=program)
+    (message,) = aws("sqs", "receive-message", "--queue-url", url, program=program)["Messages"]
+    assert (message["Body"], message["MessageId"]) == ("grüße", sent["MessageId"])
+    aws("sqs", "delete-message", "--queue-url", url, "--receipt-handle", message["ReceiptHandle"], program=program)
+    counts = aws("sqs", "get-queue-attributes", "--queue-url", url, "--attribute-names", "All", program=program)["Attributes"]
+    assert counts["ApproximateNumberOfMessages"] == counts["ApproximateNumberOfMessagesNotVisible"] == "0"
+
+
+@pytest.mark.skipif(not V2.exists(), reason="Debian's awscli (version 2) is not installed")
 def test_logs_tail_follows(server):
     server.create("followed", "def handler(event, context):\n    print('mark', event)\n")
     server.invoke("followed", 1)

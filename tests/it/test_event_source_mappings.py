@@ -28,6 +28,20 @@ import json
 def handler(event, context):
     print("EVENT " + json.dumps(event))
 """
+SLOW = """
+import time
+
+def handler(event, context):
+    began = time.time()
+    time.sleep(0.4)
+    print("RAN", [began, time.time()])
+"""
+POISONED = """
+def handler(event, context):
+    if event["Records"][0]["body"] == "poison":
+        raise ValueError("no")
+    print("GOT 1")
+"""
 
 
 def queue_of(server, **attributes):
@@ -196,6 +210,34 @@ def test_a_fifo_queue_calls_in_order(server):
     harness.wait_until(lambda: left(server, url) == 0, what="the deletes")
     got = harness.wait_until(lambda: len(said(server, "ordered", "GOT")) == 20 and said(server, "ordered", "GOT"), what="the log")
     assert [body for body, _ in got] == sent
+
+
+def test_a_mapping_makes_no_more_calls_at_a_time_than_it_may(server):
+    server.create("slow", SLOW, Timeout=30)
+    url, arn = queue_of(server)
+    for first in (0, 4):
+        entries = [{"Id": str(at), "MessageBody": "x"} for at in range(first, first + 4)]
+        server.client("sqs").send_message_batch(QueueUrl=url, Entries=entries)
+    server.client().create_event_source_mapping(
+        EventSourceArn=arn, FunctionName="slow", BatchSize=1, ScalingConfig={"MaximumConcurrency": 2}
+    )
+    harness.wait_until(lambda: len(said(server, "slow", "RAN")) == 8, 40, "the calls")
+    ran = said(server, "slow", "RAN")
+    most = max(sum(began <= moment < ended for began, ended in ran) for moment, _ in ran)
+    assert most == 2
+    harness.wait_until(lambda: left(server, url) == 0, what="the deletes")
+
+
+def test_a_poisoned_message_does_not_hold_up_the_others(server):
+    server.create("eats", POISONED)
+    dead, dead_arn = queue_of(server)
+    redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": 2})
+    url, arn = queue_of(server, VisibilityTimeout="5", RedrivePolicy=redrive)
+    for body in ["poison", "good", "good", "poison", "good"]:
+        server.client("sqs").send_message(QueueUrl=url, MessageBody=body)
+    server.client().create_event_source_mapping(EventSourceArn=arn, FunctionName="eats", BatchSize=1)
+    harness.wait_until(lambda: len(said(server, "eats", "GOT")) >= 3, what="the good ones")
+    harness.wait_until(lambda: left(server, dead) == 2 and left(server, url) == 0, 40, "the dead letters")
 
 
 def test_no_message_is_lost_when_the_server_is_killed(folder):
