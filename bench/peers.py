@@ -34,19 +34,24 @@ class Gunicorn:
         return tools.load(self.address, request, connections, until)
 
 
-@contextlib.contextmanager
 def gunicorn(function, workers):
+    """gunicorn with the handler of a function."""
+    return gunicorn_of(tools.PYTHON, PEERS, "wsgi:application", workers, path_of(function))
+
+
+@contextlib.contextmanager
+def gunicorn_of(python, root, application, workers, environment=None):
     """gunicorn on a free port, warm."""
     with tempfile.TemporaryDirectory(prefix="dayfly-bench-") as folder:
-        command = [tools.VENV / "bin" / "gunicorn", "--workers", workers, "--worker-class", "sync"]
-        command += ["--bind", "127.0.0.1:0", "--chdir", PEERS, "--worker-tmp-dir", "/dev/shm", "wsgi:application"]
+        command = [python, "-m", "gunicorn", "--workers", workers, "--worker-class", "sync"]
+        command += ["--bind", "127.0.0.1:0", "--chdir", root, "--worker-tmp-dir", "/dev/shm", application]
         process = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env=path_of(function),
+            env=environment,
         )
         try:
             yield Gunicorn(listening(process, workers), pathlib.Path(folder))

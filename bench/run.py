@@ -32,6 +32,7 @@ ALL = {
     "aggregate": job_rows.aggregate,
     "objects": object_rows.objects,
     "api": state_rows.api,
+    "web": state_rows.web,
     "queue": state_rows.queue,
     "table": state_rows.table,
 }

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import tempfile
 import time
+import urllib.parse
 
 import botocore.auth
 import botocore.awsrequest
@@ -14,7 +15,7 @@ import cloud
 import peers
 import tools
 from cloud import REGION
-from rows import EVENT, MEMORY_MB, Row, median, ms, warm
+from rows import EVENT, MEMORY_MB, Row, median, ms, spread, warm
 
 CLIENTS = 8
 BATCH = 10
@@ -67,6 +68,44 @@ def path_of_route(server):
     made = apis.import_rest_api(body=json.dumps(document))["id"]
     apis.create_deployment(restApiId=made, stageName="bench")
     return f"/restapis/{made}/bench/_user_request_/hello"
+
+
+def web(effort):
+    """A page of a Flask application as it is: one client for the time of a request, eight for their number."""
+    folder, path = tools.ROOT / "examples" / "flask", "poems/hope"
+    runs = {(clients, side): [] for clients in (1, CLIENTS) for side in ("ours", "theirs")}
+    with cloud.server() as running, peers.gunicorn_of(tools.jobs_python(), folder, "app:app", 2) as gunicorn:
+        address = running.server.cli("deploy", folder).stdout.split()[1]
+        sides = {
+            "ours": page(running.folder / "ours", running.address, urllib.parse.urlsplit(address).path + path),
+            "theirs": page(running.folder / "theirs", gunicorn.address, f"/{path}"),
+        }
+        for request in sides.values():
+            tools.load(*request, CLIENTS, "100x")
+        for _ in range(effort.rounds):
+            for (clients, side), found in runs.items():
+                found.append(tools.load(*sides[side], clients, effort.seconds))
+    failed = sum(run["errors"] for found in runs.values() for run in found)
+
+    def ratio(clients, key):
+        return median(a[key] / b[key] for a, b in zip(runs[clients, "ours"], runs[clients, "theirs"]))
+
+    slower, share = ratio(1, "p50_us"), ratio(CLIENTS, "per_second")
+    against = f"gunicorn {tools.versions_of_jobs()['gunicorn']}, 2 sync workers, warm, the same application"
+    what = "page of the Flask example, a fresh instance for each request"
+    details = {"ours": runs[1, "ours"], "theirs": runs[1, "theirs"]}
+    more = {"ours": runs[CLIENTS, "ours"], "theirs": runs[CLIENTS, "theirs"]}
+    one, many = ([spread(runs[clients, side]) for side in ("ours", "theirs")] for clients in (1, CLIENTS))
+    return [
+        Row(f"{what}, one client", against, *one, f"p50 {slower:.1f}×", "p50 ≤ 4×", slower <= 4 and not failed, details),
+        Row(f"{what}, {CLIENTS} clients", against, *many, f"{share:.2f}×", "≥ 0.15×", share >= 0.15 and not failed, more),
+    ]
+
+
+def page(file, address, path):
+    """A server and a file with a request for a path of it."""
+    file.write_text(f"GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")
+    return address, file
 
 
 def queue(effort):
