@@ -259,3 +259,51 @@ def test_a_request_is_not_seen_by_the_next(server, tmp_path):
         connection.request("GET", app.path)
         assert json.loads(connection.getresponse().read()) == {"seen": 1}
     connection.close()
+
+
+@pytest.mark.parametrize("name", ["flask", "fastapi"])
+def test_traffic_is_split_between_versions_and_moved_back(server, tmp_path, name):
+    """The examples unchanged but for a variable and a file."""
+    folder = tmp_path / name
+    shutil.copytree(EXAMPLES / name, folder)
+    arguments = ["--name", f"split-{name}"]
+    app = App(server, folder, *arguments, "--env", "VERSION=one")
+    (folder / "static" / "new.css").write_text("b {}")
+
+    def seen(path=app.path):
+        return web.request(server, f"{path}version").json["version"]
+
+    assert seen() == "one"
+    waiting = server.cli("deploy", folder, *arguments, "--env", "VERSION=two", "--no-traffic")
+    assert "v2 waits for traffic" in waiting.stderr and waiting.stdout.split()[1] == app.address
+    assert {seen() for _ in range(10)} == {"one"} and app("static/new.css").status == 404
+    # Both stay addressable.
+    shown = json.loads(server.cli("traffic", app.name, "--json").stdout)
+    assert [(row["version"], row["percent"]) for row in shown] == [("v1", 100), ("v2", 0)]
+    paths = [urllib.parse.urlsplit(row["address"]).path for row in shown]
+    assert [seen(path) for path in paths] == ["one", "two"]
+    assert [web.request(server, f"{path}static/new.css").status for path in paths] == [404, 200]
+    assert server.cli("url", f"{app.name}:v2").stdout.strip() == shown[1]["address"]
+    assert server.cli("url", app.name).stdout.strip() == app.address
+    # A page of either version finds its files.
+    assert "30%" in server.cli("traffic", app.name, "v1=70", "v2=30").stdout
+    drawn = [seen() for _ in range(60)]
+    # Of a fair draw, fewer than 2 or more than 40 of 60 come less than once in ten million times.
+    assert 2 <= drawn.count("two") <= 40, drawn
+    assert app("static/new.css").body == b"b {}"
+    server.cli("traffic", app.name, "v2=100")
+    assert {seen() for _ in range(10)} == {"two"}
+    server.cli("rollback", app.name)
+    assert {seen() for _ in range(10)} == {"one"}
+    again = server.cli("rollback", app.name, check=False)
+    assert again.returncode == 1 and "no version before v1" in again.stderr
+    server.cli("rollback", app.name, "v2")
+    assert seen() == "two"
+    for bad in (["v1=50", "v2=60"], ["v1=50"], ["v1=50", "v1=50"], ["v1=30", "v2=30", "v3=40"]):
+        assert server.cli("traffic", app.name, *bad, check=False).returncode == 2
+    assert server.cli("traffic", app.name, "v7=100", check=False).returncode == 1 and seen() == "two"
+    # The third deployment has all traffic at once.
+    assert "v3 has all traffic" in server.cli("deploy", folder, *arguments, "--env", "VERSION=three").stderr
+    assert seen() == "three" and seen(paths[0]) == "one"
+    server.cli("rollback", app.name)
+    assert seen() == "two"

@@ -2,9 +2,11 @@
 
 mod environments;
 mod project;
+mod traffic;
 
 pub use environments::{Environments, EnvironmentsWhat, Layer, LayerBuild, LayerWhat};
 pub use project::{Destroy, Init, Template};
+pub use traffic::{Rollback, Traffic};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{net::SocketAddr, path::PathBuf};
@@ -49,6 +51,10 @@ pub enum Verb {
     Rm(Rm),
     /// Print the web addresses of a function or an API
     Url(Url),
+    /// Show or split the traffic of a web application between its versions
+    Traffic(Traffic),
+    /// Move all traffic of a web application back to an earlier version
+    Rollback(Rollback),
     /// List, show and remove environments of packages
     Environments(Environments),
     /// Build, list and delete layers
@@ -184,6 +190,9 @@ pub struct Deploy {
     /// Static files of a web application, served without a call. Default: static/ or staticfiles/, at /static/
     #[arg(long = "static", value_name = "[/PATH=]FOLDER", value_parser = crate::web_app::parse_statics, conflicts_with = "handler")]
     pub statics: Option<(String, PathBuf)>,
+    /// Publish a web application's new version, and leave the traffic where it is
+    #[arg(long, conflicts_with = "handler")]
+    pub no_traffic: bool,
     /// python3.9 to python3.14. Default: the newest that the server has
     #[arg(long)]
     pub runtime: Option<String>,
@@ -213,6 +222,7 @@ impl Deploy {
             || self.handler.is_some()
             || self.app.is_some()
             || self.statics.is_some()
+            || self.no_traffic
             || self.runtime.is_some()
             || self.memory.is_some()
             || self.timeout.is_some()

@@ -52,6 +52,8 @@ async fn run(verb: cli::Verb) -> Result<(), verbs::Error> {
         cli::Verb::Ls(options) => verbs::ls::run(&options).await,
         cli::Verb::Rm(options) => verbs::rm::run(&options).await,
         cli::Verb::Url(options) => verbs::url::run(&options).await,
+        cli::Verb::Traffic(options) => verbs::traffic::run(&options).await,
+        cli::Verb::Rollback(options) => verbs::traffic::rollback(&options).await,
         cli::Verb::Environments(options) => verbs::environments::run(&options).await,
         cli::Verb::Layer(options) => verbs::layer::run(&options).await,
         cli::Verb::Jobs(options) => verbs::jobs::run(&options).await,

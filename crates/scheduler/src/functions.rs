@@ -248,9 +248,13 @@ impl Functions {
         Ok(self.resolve(arn).await?.access)
     }
 
-    /// What calls run, as they see it.
-    pub async fn configuration_of_call(&self, arn: &FunctionArn) -> Result<Arc<FunctionConfiguration>, InvokeError> {
-        Ok(self.resolve(arn).await?.function)
+    /// What calls run, as they see it: one version, or the two that an alias shares its calls between.
+    pub async fn configurations_of_call(
+        &self,
+        arn: &FunctionArn,
+    ) -> Result<impl Iterator<Item = Arc<FunctionConfiguration>> + use<>, InvokeError> {
+        let resolved = self.resolve_all(arn).await?;
+        Ok([Some(resolved.function), resolved.other.map(|(_, other)| other)].into_iter().flatten())
     }
 
     /// The function whose URL has this id.
@@ -303,12 +307,16 @@ impl Functions {
 
     /// The function that a call is for; from memory unless it changed since the last call.
     pub(crate) async fn resolve(&self, arn: &FunctionArn) -> Result<Resolved, InvokeError> {
+        Ok(self.resolve_all(arn).await?.routed())
+    }
+
+    /// The same, with all that calls may run.
+    async fn resolve_all(&self, arn: &FunctionArn) -> Result<Resolved, InvokeError> {
         let key = key(arn);
-        let resolved = match self.inner.cache.get(&key, arn) {
-            Some(resolved) => resolved,
-            None => self.load(arn, key).await?,
-        };
-        Ok(resolved.routed())
+        match self.inner.cache.get(&key, arn) {
+            Some(resolved) => Ok(resolved),
+            None => self.load(arn, key).await,
+        }
     }
 
     /// Reads a function into memory. Its code is published again, which costs nothing when it is still unpacked, and

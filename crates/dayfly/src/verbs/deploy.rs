@@ -1,6 +1,6 @@
 //! `dayfly deploy`: packs code, creates or updates the function, waits until it can be called.
 
-use super::{Error, FUNCTIONS, web};
+use super::{Error, FUNCTIONS, traffic, web};
 use crate::{
     cli,
     client::{self, Client},
@@ -65,20 +65,25 @@ async fn function(options: &cli::Deploy) -> Result<(), Error> {
             spinner.set_message(message.clone());
         }
         let configuration = deploy(&client, &wanted, &package.zip).await?;
-        let addresses = match &app {
-            Some(_) => Some(web::address(&client, &wanted.name).await?),
+        let made = match &app {
+            Some(_) => {
+                let published = traffic::publish(&client, &wanted.name, !options.no_traffic).await?;
+                Some((published, web::address(&client, &wanted.name, traffic::LIVE).await?))
+            }
             None => None,
         };
-        Ok::<_, Error>((configuration, addresses))
+        Ok::<_, Error>((configuration, made))
     };
     let deployed = deployed.await;
     spinner.finish_and_clear();
-    let (configuration, addresses) = deployed?;
+    let (configuration, made) = deployed?;
     if options.json {
         return Ok(output::json(&configuration)?);
     }
     output::line(configuration["FunctionArn"].as_str().unwrap_or_default())?;
-    if let Some(addresses) = addresses {
+    if let Some(((version, has_traffic), addresses)) = made {
+        let has = if has_traffic { "has all traffic" } else { "waits for traffic" };
+        output::note(&format!("version v{version} {has}: see `dayfly traffic {}`", wanted.name));
         return web::show(&addresses);
     }
     let data = options.target.data.as_ref().map(|data| format!(" --data {}", data.display())).unwrap_or_default();

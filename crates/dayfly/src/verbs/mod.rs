@@ -14,6 +14,7 @@ pub mod logs;
 pub mod ls;
 pub mod project;
 pub mod rm;
+pub mod traffic;
 pub mod url;
 pub mod web;
 

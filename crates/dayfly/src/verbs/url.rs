@@ -8,6 +8,10 @@ use serde_json::Value;
 pub async fn run(options: &cli::Url) -> Result<(), Error> {
     let client = Client::new(&options.target)?;
     let mut found: Vec<String> = function_url(&client, &options.name).await?.into_iter().collect();
+    if found.is_empty() && !options.name.contains(':') {
+        // A web application's is that of the alias which gets the traffic.
+        found.extend(function_url(&client, &format!("{}:{}", options.name, super::traffic::LIVE)).await?);
+    }
     found.extend(apis(&client, &options.name).await?);
     if found.is_empty() {
         return Err(Error::Failed(format!(
@@ -24,10 +28,12 @@ pub async fn run(options: &cli::Url) -> Result<(), Error> {
     Ok(())
 }
 
-/// The address of a function's URL, if it has one.
+/// The address of the URL of a function or, as `NAME:ALIAS`, of an alias, if it has one.
 pub(super) async fn function_url(client: &Client, name: &str) -> Result<Option<String>, Error> {
+    let (name, alias) = name.split_once(':').map_or((name, None), |(name, alias)| (name, Some(alias)));
+    let of: Vec<(&str, &str)> = alias.map(|alias| ("Qualifier", alias)).into_iter().collect();
     let path = ["2021-10-31", "functions", name, "url"];
-    let config = match client.json("lambda", "GET", &path, &[], &Value::Null).await {
+    let config = match client.json("lambda", "GET", &path, &of, &Value::Null).await {
         // Not every name of an API can be a function's.
         Err(error) if service_code(&error).is_some() => return Ok(None),
         config => config?,

@@ -88,12 +88,13 @@ pub async fn statics(client: &Client, function: &str, statics: &Statics) -> Resu
     Ok(format!("{}={hash}", statics.path))
 }
 
-/// Gives the function a URL that anybody may call, if it has none. Its addresses: by host, and by path.
-pub async fn address(client: &Client, function: &str) -> Result<(String, String), Error> {
+/// Gives an alias of the function a URL that anybody may call, if it has none. Its addresses: by host, and by path.
+pub async fn address(client: &Client, function: &str, alias: &str) -> Result<(String, String), Error> {
+    let of = [("Qualifier", alias)];
     let path = ["2021-10-31", "functions", function, "url"];
-    let mut config = client.json("lambda", "GET", &path, &[], &Value::Null).await;
+    let mut config = client.json("lambda", "GET", &path, &of, &Value::Null).await;
     if config.as_ref().is_err_and(|error| service_code(error) == Some("ResourceNotFoundException")) {
-        config = client.json("lambda", "POST", &path, &[], &json!({"AuthType": "NONE"})).await;
+        config = client.json("lambda", "POST", &path, &of, &json!({"AuthType": "NONE"})).await;
         let permission = json!({
             "StatementId": "dayfly-url",
             "Action": "lambda:InvokeFunctionUrl",
@@ -101,13 +102,13 @@ pub async fn address(client: &Client, function: &str) -> Result<(String, String)
             "FunctionUrlAuthType": "NONE",
         });
         let policy = [FUNCTIONS[0], FUNCTIONS[1], function, "policy"];
-        match client.json("lambda", "POST", &policy, &[], &permission).await {
+        match client.json("lambda", "POST", &policy, &of, &permission).await {
             Err(error) if service_code(&error) == Some("ResourceConflictException") => {}
             added => drop(added?),
         }
     }
     let by_host = config?["FunctionUrl"].as_str().unwrap_or_default().to_owned();
-    let by_path = super::url::function_url(client, function).await?.unwrap_or_default();
+    let by_path = super::url::function_url(client, &format!("{function}:{alias}")).await?.unwrap_or_default();
     Ok((by_host, by_path))
 }
 

@@ -3,7 +3,7 @@
 
 use super::{Asked, decoded};
 use crate::aws::{Response, s3};
-use dayfly_types::FunctionArn;
+use dayfly_types::{FunctionArn, FunctionConfiguration};
 use http::{Method, StatusCode};
 
 /// The variable that says where on the URL the files are, and which: `/PATH/=HASH`.
@@ -11,13 +11,27 @@ const VARIABLE: &str = "DAYFLY_STATIC";
 /// Keys are `FUNCTION/HASH/NAME`. A function's variable cannot name another bucket, or another function's files.
 const BUCKET: &str = "dayfly-static";
 
-/// The file that a request is for. `None` where there is none: it may be the application's then.
+/// The file that a request is for. `None` where there is none: it may be the application's then. While two versions share the
+/// traffic, a page of either finds its files.
 pub async fn answer(asked: &Asked<'_>, function: &FunctionArn, path: &str) -> Option<Response> {
     if ![Method::GET, Method::HEAD].contains(&asked.parts.method) {
         return None;
     }
     let functions = asked.gateway.options.scheduler.functions();
-    let configuration = functions.configuration_of_call(function).await.ok()?;
+    for configuration in functions.configurations_of_call(function).await.ok()? {
+        if let Some(response) = of_version(asked, function, &configuration, path).await {
+            return Some(response);
+        }
+    }
+    None
+}
+
+async fn of_version(
+    asked: &Asked<'_>,
+    function: &FunctionArn,
+    configuration: &FunctionConfiguration,
+    path: &str,
+) -> Option<Response> {
     let (prefix, hash) = configuration.environment.get(VARIABLE)?.split_once('=')?;
     let name = decoded(path.strip_prefix(prefix)?);
     if name.is_empty() || hash.is_empty() || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
