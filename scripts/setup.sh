@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the Makefile's targets need and this machine lacks: a linker, Python's venv, and the packages of
 # requirements.txt in .venv. Does nothing, quickly, when all of it is there.
-# Usage: scripts/setup.sh [test]      test: also Debian's AWS CLI (version 2), for `aws logs tail`, and pip
+# Usage: scripts/setup.sh [test]      test: also Debian's AWS CLI (version 2), for `aws logs tail`, Node, and pip
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +17,10 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 # A server that builds environments gets uv with it, where there is no uv.
 if [ "${1:-}" = test ] && ! command -v uv >/dev/null; then python3 -c 'import pip' 2>/dev/null || missing+=(python3-pip); fi
 wanted=()
-if [ "${1:-}" = test ] && [ ! -x /usr/bin/aws ] && [ "$(id -u)" = 0 ]; then wanted=(awscli); fi
+if [ "${1:-}" = test ] && [ "$(id -u)" = 0 ]; then
+  [ -x /usr/bin/aws ] || wanted+=(awscli)
+  command -v node >/dev/null || wanted+=(nodejs)
+fi
 
 if [ ${#missing[@]} -gt 0 ] || [ ${#wanted[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then

@@ -131,7 +131,8 @@ impl Jobs {
         specification.check(&self.engine.limits).map_err(Error::Invalid)?;
         let runtimes = self.engine.executor.runtimes();
         let needs_ours = !matches!(specification.environment, dayfly_types::Environment::Local { .. });
-        if needs_ours && !runtimes.contains(&specification.runtime) {
+        let is_python = specification.runtime.python_minor().is_some();
+        if !is_python || (needs_ours && !runtimes.contains(&specification.runtime)) {
             let had: Vec<String> = runtimes.iter().map(ToString::to_string).collect();
             let (wanted, had) = (specification.runtime, had.join(", "));
             return Err(Error::Invalid(format!("there is no interpreter for {wanted} on this server; it has {had}")));

@@ -65,7 +65,7 @@ impl FunctionConfiguration {
     }
 }
 
-/// `python3.9` to `python3.14`; other languages come with the Runtime API.
+/// `python3.9` to `python3.14`, whose instances are clones; the others speak the Runtime API, and are booted for each call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Runtime {
@@ -74,17 +74,48 @@ pub enum Runtime {
         /// 9 to 14.
         minor: u8,
     },
+    /// `nodejs18.x` to `nodejs24.x`.
+    Node {
+        /// An even number.
+        major: u8,
+    },
+    /// `provided.al2` and `provided.al2023`: a program named `bootstrap`.
+    Provided {
+        /// Of Amazon Linux: 2 or 2023. Here both are this machine.
+        release: u16,
+    },
+}
+
+impl Runtime {
+    /// The `minor` of CPython 3.`minor`; `None` for what is no Python.
+    pub fn python_minor(self) -> Option<u8> {
+        match self {
+            Self::Python { minor } => Some(minor),
+            Self::Node { .. } | Self::Provided { .. } => None,
+        }
+    }
+
+    /// What marks code that was unpacked for it: Python's is compiled for a version, other code is left as it is.
+    pub fn code_tag(self) -> String {
+        self.python_minor().map_or_else(|| "plain".to_owned(), |minor| format!("cpython-3{minor}"))
+    }
 }
 
 impl FromStr for Runtime {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        text.strip_prefix("python3.")
-            .filter(|minor| !minor.starts_with(['0', '+']))
-            .and_then(|minor| minor.parse().ok())
-            .filter(|minor| (9..=14).contains(minor))
-            .map(|minor| Self::Python { minor })
-            .ok_or_else(|| format!("unknown runtime {text:?}"))
+        let number = |text: &str| text.parse().ok().filter(|_| !text.starts_with(['0', '+']));
+        let python = || text.strip_prefix("python3.").and_then(number).filter(|minor| (9..=14).contains(minor));
+        let node = || text.strip_prefix("nodejs").and_then(|text| text.strip_suffix(".x")).and_then(number);
+        let even = |major: &u8| (18..=24).contains(major) && major.is_multiple_of(2);
+        match text {
+            "provided.al2" => Some(Self::Provided { release: 2 }),
+            "provided.al2023" => Some(Self::Provided { release: 2023 }),
+            _ => python()
+                .map(|minor| Self::Python { minor })
+                .or_else(|| node().filter(even).map(|major| Self::Node { major })),
+        }
+        .ok_or_else(|| format!("unknown runtime {text:?}"))
     }
 }
 
@@ -105,6 +136,8 @@ impl fmt::Display for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Python { minor } => write!(f, "python3.{minor}"),
+            Self::Node { major } => write!(f, "nodejs{major}.x"),
+            Self::Provided { release } => write!(f, "provided.al{release}"),
         }
     }
 }

@@ -167,7 +167,11 @@ impl Handle {
         let memory = options.folder.join("interpreters.json");
         let interpreters = tokio::task::spawn_blocking({
             let memory = memory.clone();
-            move || interpreters::find_again(&[], &memory)
+            move || {
+                let mut found = interpreters::find_again(&[], &memory);
+                found.extend(interpreters::others(&found));
+                found
+            }
         });
         let interpreters = interpreters.await.unwrap_or_default();
         let slots = options.memory_mb.map_or_else(slots::Slots::of_machine, slots::Slots::new);
@@ -231,7 +235,9 @@ impl Handle {
         })?;
         let known = self.code.path_of(sha256, runtime).is_some();
         let folder = self.code.publish(sha256, &zip, interpreter).await?;
-        self.aws_sdk.prepare(runtime, folder, known).await;
+        if runtime.python_minor().is_some() {
+            self.aws_sdk.prepare(runtime, folder, known).await;
+        }
         Ok(())
     }
 

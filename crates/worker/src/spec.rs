@@ -7,7 +7,7 @@ use crate::{
     pool::{Code, MEMORY_MB_PER_CPU, Recipe},
 };
 use dayfly_sandbox::{BindMount, Spec, seccomp};
-use dayfly_types::FunctionConfiguration;
+use dayfly_types::{FunctionConfiguration, Runtime};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -18,6 +18,9 @@ const BOOTSTRAP: &[u8] = include_bytes!("../../../runtimes/python/bootstrap.py")
 const JOB: &[u8] = include_bytes!("../../../runtimes/python/job.py");
 /// The loop of its zygotes: `runtimes/python/zygote.rs`, compiled.
 const ZYGOTE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zygote.so"));
+/// What runs beside a function of another language, and what runs its handler if that is Node's.
+const API: &[u8] = include_bytes!("../../../runtimes/api/api.py");
+const NODE: &[u8] = include_bytes!("../../../runtimes/api/node.mjs");
 /// Loopback port inside that reaches this server.
 const ENDPOINT_PORT: u16 = 4566;
 /// First host id of the range that sandboxes map to as root: far above what systems hand out to people and containers.
@@ -74,8 +77,14 @@ impl Shared {
         open_to_read(&packages, 0o755)?;
         open_to_read(&shared.runtime, 0o755)?;
         let filter = seccomp::to_bytes(&seccomp::call());
-        let runtime =
-            [("bootstrap.py", BOOTSTRAP), ("job.py", JOB), ("zygote.so", ZYGOTE), ("call.bpf", filter.as_slice())];
+        let runtime = [
+            ("bootstrap.py", BOOTSTRAP),
+            ("job.py", JOB),
+            ("zygote.so", ZYGOTE),
+            ("api.py", API),
+            ("node.mjs", NODE),
+            ("call.bpf", filter.as_slice()),
+        ];
         for (name, content) in runtime {
             let path = shared.runtime.join(name);
             fs::write(&path, content)?;
@@ -101,8 +110,14 @@ impl Shared {
             spec.binds.push(bind(layers, Path::new(LAYERS_ROOT), &[]));
         }
         spec.files = files();
-        spec.program.extend(["-S", "-B", "/var/runtime/bootstrap.py"].map(str::to_owned));
-        spec.environment = environment(recipe);
+        let arguments = match function.runtime {
+            Runtime::Python { .. } => ["-S", "-B", "/var/runtime/bootstrap.py"].as_slice(),
+            // Isolated: variables of Python's that the function sets are not for this one.
+            Runtime::Node { .. } => &["-I", "-S", "-B", "/var/runtime/api.py", "node"],
+            Runtime::Provided { .. } => &["-I", "-S", "-B", "/var/runtime/api.py", "provided"],
+        };
+        spec.program.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        spec.environment = environment(options, recipe);
         if matches!(code, Code::Job(_)) {
             spec.program.push("job".to_owned());
         }
@@ -190,7 +205,7 @@ pub fn identity(options: &Options, function: &FunctionConfiguration, log_stream:
 }
 
 /// What init and handler find in `os.environ` beside their `identity`: the function's own variables, and Lambda's, which win.
-fn environment(recipe: &Recipe) -> Vec<(String, String)> {
+fn environment(options: &Options, recipe: &Recipe) -> Vec<(String, String)> {
     let Recipe { function, interpreter, code, .. } = recipe;
     let region = function.arn.region.as_str();
     let memory = function.memory_mb.to_string();
@@ -200,6 +215,12 @@ fn environment(recipe: &Recipe) -> Vec<(String, String)> {
     let is_job = matches!(code, Code::Job(_));
     // The caller's own interpreter finds libraries and modules where it does outside: nothing comes before that.
     let is_own = matches!(code, Code::Job(published) if published.seen.own.is_some());
+    let node_path = match function.runtime {
+        Runtime::Node { major } => {
+            Some(format!("/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules"))
+        }
+        _ => None,
+    };
     // These a function may set for itself.
     let mut environment: std::collections::BTreeMap<String, String> = [
         ("PATH", "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"),
@@ -215,6 +236,7 @@ fn environment(recipe: &Recipe) -> Vec<(String, String)> {
     ]
     .into_iter()
     .chain(PATHS.into_iter().filter(|_| !is_own))
+    .chain(node_path.iter().map(|path| ("NODE_PATH", path.as_str())))
     .chain(THREADS.into_iter().filter(|_| is_job).map(|name| (name, threads.as_str())))
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .chain(own)
@@ -232,6 +254,10 @@ fn environment(recipe: &Recipe) -> Vec<(String, String)> {
     set("AWS_REGION", region);
     set("AWS_DEFAULT_REGION", region);
     set("AWS_ENDPOINT_URL", &endpoint);
+    if function.runtime.python_minor().is_none() {
+        set("_DAYFLY_RESULT_BYTES_MAX", &(options.limits.sync_payload_bytes + 100).to_string());
+        return environment.into_iter().collect();
+    }
     // The dynamic linker finds functions at start: else each clone would, anew. The runtime takes this variable, and the next,
     // away again before the function's code runs.
     set("LD_BIND_NOW", "1");

@@ -20,7 +20,7 @@ fn each_runtime_has_one_real_interpreter() {
     for interpreter in found {
         assert_eq!(interpreter.executable, interpreter.executable.canonicalize().unwrap());
         assert_eq!(fs::read(&interpreter.executable).unwrap()[..4], *b"\x7fELF");
-        let Runtime::Python { minor } = interpreter.runtime;
+        let minor = interpreter.runtime.python_minor().unwrap();
         assert_eq!(interpreter.cache_tag, format!("cpython-3{minor}"));
         let printed = Command::new(&interpreter.executable).arg("--version").output().unwrap().stdout;
         assert_eq!(String::from_utf8(printed).unwrap().trim(), format!("Python {}", interpreter.version));

@@ -16,7 +16,7 @@ use dayfly_scheduler::{
     Environments,
     environments::{self, Built, platform},
 };
-use dayfly_types::{EnvironmentSource, Packages, Timestamp, environment::RequirementError};
+use dayfly_types::{EnvironmentSource, Packages, Runtime, Timestamp, environment::RequirementError};
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::Serialize;
 use serde_json::json;
@@ -82,7 +82,10 @@ fn read_source(body: &[u8]) -> Result<(EnvironmentSource, Option<Bytes>), Error>
     let dto: dto::BuildEnvironment = serde_json::from_slice(body)
         .map_err(|error| Error::bad_request("SerializationException", error.to_string()))?;
     let invalid = |text: String| Error::bad_request("InvalidEnvironment", text);
-    let runtime = dto.runtime.parse().map_err(|text| Error::bad_request("IncompatiblePython", text))?;
+    let runtime: Runtime = dto.runtime.parse().map_err(|text| Error::bad_request("IncompatiblePython", text))?;
+    if runtime.python_minor().is_none() {
+        return Err(Error::bad_request("IncompatiblePython", format!("{runtime} is no Python")));
+    }
     let refuse = |error: RequirementError| invalid(error.to_string());
     let packages = match (dto.requirements, dto.pinned, dto.uv_lock) {
         (lines, None, None) => Packages::of_requirements(lines.iter().flatten().map(String::as_str)).map_err(refuse)?,

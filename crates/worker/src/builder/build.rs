@@ -193,8 +193,7 @@ impl Build {
     }
 
     fn compile(&self, tree: &Path, found: &tree::Contents) -> Result<(), Error> {
-        let dayfly_types::Runtime::Python { minor } = self.interpreter.runtime;
-        let root = PathBuf::from(format!("{ROOT}/python3.{minor}/{PACKAGES}"));
+        let root = PathBuf::from(format!("{ROOT}/{}/{PACKAGES}", self.interpreter.runtime));
         let mut left = self.shared.policy.bytes_max.saturating_sub(found.bytes);
         for sources in found.sources.chunks(SOURCES_PER_COMPILER) {
             let job = Job { interpreter: &self.interpreter, tree, root: &root, sources };

@@ -32,8 +32,6 @@ impl Cache {
             return Ok(());
         }
         let tag = layer_tag(&interpreter.cache_tag);
-        let Runtime::Python { minor } = interpreter.runtime;
-        let packages = PathBuf::from(format!("python/lib/python3.{minor}/site-packages"));
         let mut trees = Vec::new();
         let mut leases = Vec::new();
         for (content, zip) in layers {
@@ -46,7 +44,8 @@ impl Cache {
                 LayerContent::Environment { source, .. } => {
                     let built = builder.build(source, None, Arc::new(|_| {})).await?;
                     let lease = builder.lease(&built.id).ok_or_else(|| io::Error::other("an environment went away"))?;
-                    trees.push((lease.packages(), packages.clone()));
+                    let python = source.runtime.to_string();
+                    trees.push((lease.packages(), PathBuf::from(format!("python/lib/{python}/site-packages"))));
                     leases.push(lease);
                 }
             }
@@ -73,8 +72,7 @@ impl Cache {
     /// # Errors
     /// When they are not published here.
     pub fn layers_path_of(&self, layers: &[Layer], runtime: Runtime) -> io::Result<Option<PathBuf>> {
-        let Runtime::Python { minor } = runtime;
-        let place = self.layers_place(layers.iter().map(|layer| &layer.content), &format!("cpython-3{minor}"));
+        let place = self.layers_place(layers.iter().map(|layer| &layer.content), &runtime.code_tag());
         match place {
             Some(path) if !path.is_dir() => Err(io::ErrorKind::NotFound.into()),
             place => Ok(place),

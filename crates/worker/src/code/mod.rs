@@ -135,8 +135,7 @@ impl Cache {
 
     /// The tree of a package for a runtime, if it is there.
     pub fn path_of(&self, sha256_hex: &str, runtime: Runtime) -> Option<PathBuf> {
-        let Runtime::Python { minor } = runtime;
-        let path = self.0.folder.join(tree_name(sha256_hex, &format!("cpython-3{minor}"))?);
+        let path = self.0.folder.join(tree_name(sha256_hex, &runtime.code_tag())?);
         path.is_dir().then_some(path)
     }
 
@@ -225,6 +224,10 @@ impl Work {
         let unpacked = unpack::unpack(zip, &tree, &shared.limits)?;
         let root = Path::new(self.root);
         let job = compile::Job { interpreter: &self.interpreter, tree: &tree, root, sources: &unpacked.sources };
+        if self.interpreter.runtime.python_minor().is_none() {
+            shared.put(&tree, &self.path)?;
+            return Ok(self.path);
+        }
         match compile::run(&*shared.compiler, &job, &mut shared.limits.code_unzipped_bytes.clone()) {
             Ok(compiled) => tracing::debug!(sources = unpacked.sources.len(), compiled, "byte-compiled"),
             // The package works, only slower.

@@ -109,8 +109,7 @@ impl Environments {
                 if built.runtime != runtime {
                     return Err(Error::OtherPython { built: built.runtime, wanted: runtime });
                 }
-                let Runtime::Python { minor } = runtime;
-                let target = PathBuf::from(format!("/opt/python/lib/python3.{minor}/site-packages"));
+                let target = PathBuf::from(format!("/opt/python/lib/{runtime}/site-packages"));
                 let packages = Some(BindMount { source: lease.packages(), target, hide: Vec::new() });
                 Ok(Seen { interpreter: servers()?, packages, lease: Some(lease), own: None })
             }

@@ -3,9 +3,11 @@
 //! Each candidate is run with a small script that tells what it is; nothing is guessed from names. What a sandbox must
 //! show of the machine for an interpreter is worked out in `mounts`.
 
+mod languages;
 mod mounts;
 mod probe;
 
+pub use languages::others;
 pub use mounts::Mount;
 pub(crate) use probe::Probes;
 

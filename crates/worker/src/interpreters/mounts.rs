@@ -121,7 +121,7 @@ pub(super) fn mounts(executable: &Path, probe: &Probe) -> Vec<Mount> {
 }
 
 /// Adds what is at `path`, unless nothing is, or it is shown already.
-fn add(mounts: &mut Vec<Mount>, path: &Path) {
+pub(super) fn add(mounts: &mut Vec<Mount>, path: &Path) {
     let Ok(metadata) = fs::symlink_metadata(path) else { return };
     if is_covered(mounts, path) {
         return;

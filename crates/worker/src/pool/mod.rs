@@ -110,13 +110,14 @@ pub fn start(shared: Arc<Shared>, recipe: Recipe) -> VersionHandle {
     // Bounded by the calls admitted above: each has at most one command under way.
     let (sender, commands) = mpsc::unbounded_channel();
     let handle = VersionHandle { commands: sender.clone(), shared: shared.clone() };
+    let other_language = recipe.function.runtime.python_minor().is_none();
     let version = Version {
         shared,
         recipe: Arc::new(recipe),
         handle: handle.clone(),
         live: None,
         waiting: VecDeque::new(),
-        one_use: None,
+        one_use: other_language.then(|| "only a Python interpreter is cloned".to_owned()),
         retired: false,
         owes_one_ahead: false,
         missed_one_ahead: false,
