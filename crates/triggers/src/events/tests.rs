@@ -122,6 +122,25 @@ async fn a_schedule_fires_once_each_time_and_once_for_all_it_missed() {
 }
 
 #[tokio::test]
+async fn a_time_that_fired_does_not_fire_again_when_the_clock_is_set_back() {
+    let bench = Bench::new().await;
+    bench
+        .rule(|rule| {
+            rule.schedule = Some("cron(0/5 * * * ? *)".to_owned());
+            rule.targets.push(function("f"));
+        })
+        .await;
+    assert_eq!(bench.later(300).await, 1);
+    let Bench { events, queues, calls, clock, store, folder } = bench;
+    store.close().await;
+    drop((events, queues, store));
+    let earlier = ManualClock::new(clock.now() - Duration::from_secs(3600));
+    let bench = Bench::open(folder, earlier, calls).await;
+    assert_eq!(bench.later(3600).await, 1);
+    assert_eq!(bench.later(300).await, 2);
+}
+
+#[tokio::test]
 async fn a_disabled_rule_neither_fires_nor_makes_up_for_it() {
     let bench = Bench::new().await;
     bench

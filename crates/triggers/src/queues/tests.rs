@@ -29,6 +29,12 @@ impl Bench {
         Self { queues, clock, store, folder }
     }
 
+    /// The same after a restart with a clock that was set otherwise.
+    async fn set(self, seconds: i64) -> Self {
+        let now = Timestamp::from_second(self.clock.now().as_second() + seconds).unwrap();
+        Self { clock: ManualClock::new(now), ..self }.again().await
+    }
+
     async fn make(&self, text: &str, settings: Settings) -> Arc<Queue> {
         self.queues.create(&name(text), settings, BTreeMap::new(), |_| Ok(())).await.unwrap();
         self.queues.get(&name(text)).unwrap()
@@ -309,4 +315,31 @@ async fn poisoned_messages_of_many_groups_are_buried_in_order_and_deleted_at_onc
     for table in [MESSAGES, fifo::FIFO, fifo::GROUPS] {
         assert!(bench.store.tables.scan(table, &[], &[0xff; 40], 10, false).await.unwrap().is_empty(), "{table}");
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_loses_nothing_and_keeps_the_order_of_groups() {
+    let bench = Bench::new().await;
+    let (plain, ordered) = (bench.make("q", Settings::default()).await, bench.make("q.fifo", fifo()).await);
+    bench.send(&plain, &["before"]).await;
+    bench.queues.send(&ordered, vec![grouped("g", "1")]).await.unwrap();
+
+    let bench = bench.set(-3600).await;
+    let queue = |queue: &Queue| bench.queues.get(queue.name()).unwrap();
+    let (plain, ordered) = (queue(&plain), queue(&ordered));
+    bench.send(&plain, &["after"]).await;
+    bench.queues.send(&ordered, vec![grouped("g", "2")]).await.unwrap();
+    let first = bench.take(&plain).await;
+    assert_eq!(bodies(&first), ["after"]);
+    bench.queues.remove(&plain, &[first[0].handle.clone()]).await.unwrap();
+    bench.later(3600);
+    let second = bench.take(&plain).await;
+    assert_eq!((bodies(&second), bodies(&bench.take(&ordered).await)), (vec!["before"], vec!["1", "2"]));
+
+    // A day ahead: what is in flight comes again, and its first handle still means it.
+    let bench = bench.set(86_400).await;
+    let plain = bench.queues.get(plain.name()).unwrap();
+    assert_eq!(bench.take(&plain).await[0].message.received, 2);
+    bench.queues.remove(&plain, &[second[0].handle.clone()]).await.unwrap();
+    assert_eq!(bench.queues.counts(&plain), Counts::default());
 }
