@@ -44,3 +44,13 @@ def test_a_detached_job_can_be_cancelled(button):
     job.cancel()
     with pytest.raises(dayfly.Cancelled):
         next(job)
+
+
+def test_results_are_fetched_from_another_machine(own, tmp_path):
+    job = dayfly.map(lambda x: x * x, range(5), detach=True)
+    # All that a program elsewhere has: an address and keys. Neither folder nor socket, nor a server of its own.
+    fetch = f"import dayfly; print(sorted(dayfly.attach({job.id!r}).results()))"
+    elsewhere = {**own.variables(), "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "DAYFLY_BIN": "/nowhere"}
+    process = script(fetch, data=tmp_path / "none", environment=elsewhere)
+    assert output_of(process) == "[0, 1, 4, 9, 16]\n"
+    assert is_gone(job.id), "each is fetched once"

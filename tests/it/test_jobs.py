@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import socket
+import subprocess
 import time
 
 import calls
@@ -376,8 +377,26 @@ def test_the_command_line_lists_shows_and_cancels(server):
         assert [call["state"] for call in json.loads(verb(server, "show", job, "--json").stdout)["calls"]] == ["running", "waiting"]
         assert verb(server, "cancel", job[:13]).stdout == f"cancelled {job}\n"
         assert stream.rest()[-1][1]["cancelled"] == 2
+    assert "2 failed" in verb(server, "show", job, "--follow").stdout
     unknown = verb(server, "show", "ffffffffffff", check=False)
     assert unknown.returncode == 1 and "there is no job ffffffffffff" in unknown.stderr
+
+
+def test_the_command_line_follows_a_job_to_its_end(server):
+    stream, begun = jobs.begin(server, SLEEP, name="sleeper")
+    with stream:
+        stream.send(frame("C", {"n": 0}, b""))
+        running(stream, 1)
+        command = [harness.BINARY, "jobs", "--data", server.folder, "show", "--follow", begun["job"]]
+        watcher = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+        first = watcher.stdout.readline()
+        assert first.startswith("0 of 1 calls done, 0 failed, 1 running"), first
+        stream.send(frame("X", {}), frame("Z", {}))
+        stream.rest()
+        stream.end()
+    rest, _ = watcher.communicate(timeout=60 * harness.SLOW)
+    assert watcher.returncode == 0
+    assert "0 of 1 calls done, 1 failed, 0 running" in rest and "cancelled    1" in rest, rest
 
 
 def verb(server, what, job, *more, **options):

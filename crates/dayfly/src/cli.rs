@@ -389,9 +389,20 @@ pub struct Jobs {
 #[derive(Debug, Subcommand)]
 pub enum JobsVerb {
     /// Show a job, and those of its calls that did not succeed
-    Show(OneJob),
+    Show(ShowJob),
     /// Take a job back: its running calls are ended
     Cancel(OneJob),
+}
+
+/// A job to be shown.
+#[derive(Debug, Args)]
+pub struct ShowJob {
+    /// Which.
+    #[command(flatten)]
+    pub one: OneJob,
+    /// Wait for its end, with a line for each second in which something happened
+    #[arg(long, short)]
+    pub follow: bool,
 }
 
 /// A job.

@@ -6,12 +6,15 @@ use crate::{
     client::{self, Client},
     output,
 };
-use dayfly_scheduler::jobs::JobView;
+use dayfly_scheduler::jobs::{JobState, JobView};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Calls that `show` lists unless it prints JSON: the first that are of interest.
 const CALLS_SHOWN: usize = 50;
+/// How often a job that is followed is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Lists, shows or cancels.
 pub async fn run(options: &cli::Jobs) -> Result<(), Error> {
@@ -37,9 +40,12 @@ async fn list(options: &cli::Jobs) -> Result<(), Error> {
     Ok(output::line(&output::table(&header, &rows?, &[3, 4, 5, 6, 7]))?)
 }
 
-async fn show(options: &cli::Jobs, one: &cli::OneJob) -> Result<(), Error> {
+async fn show(options: &cli::Jobs, what: &cli::ShowJob) -> Result<(), Error> {
     let client = Client::new(&options.target)?;
-    let id = find(&client, &one.id).await?;
+    let id = find(&client, &what.one.id).await?;
+    if what.follow {
+        follow(&client, &id, options.json).await?;
+    }
     let job = client.dayfly("GetJob", &json!({"job": id})).await?;
     let calls = all(&client, "ListJobCalls", "calls", json!({"job": id, "limit": 1000})).await?;
     if options.json {
@@ -55,6 +61,29 @@ async fn show(options: &cli::Jobs, one: &cli::OneJob) -> Result<(), Error> {
         output::line(&output::table(&header, &rows, &[0, 2, 3, 4]))?;
     }
     Ok(())
+}
+
+/// Waits for the end of a job, and tells how it goes; not where JSON is wanted.
+async fn follow(client: &Client, id: &str, quiet: bool) -> Result<(), Error> {
+    let mut told = String::new();
+    loop {
+        let job: JobView = parse(client.dayfly("GetJob", &json!({"job": id})).await?)?;
+        let line = progress(&job);
+        if line != told && !quiet {
+            output::line(&line)?;
+        }
+        told = line;
+        if job.state != JobState::Running {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn progress(job: &JobView) -> String {
+    let (counts, cost) = (&job.counts, output::money(job.cost_usd, "USD"));
+    let (done, failed) = (counts.succeeded, counts.failed + counts.cancelled);
+    format!("{done} of {} calls done, {failed} failed, {} running, {cost}", counts.calls, job.running)
 }
 
 async fn cancel(options: &cli::Jobs, one: &cli::OneJob) -> Result<(), Error> {
@@ -191,6 +220,7 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line:?} is not in\n{text}");
         }
         assert_eq!(row(&job)[3..7], ["10", "5", "2", "1"]);
+        assert!(progress(&job).starts_with("5 of 10 calls done, 2 failed, 1 running, "));
     }
 
     #[test]
