@@ -79,6 +79,7 @@ JOB_BYTES_MAX = 128 << 10
 AGAIN = b"again"
 # What the environment says to the C library and to the dynamic linker is for this process alone.
 _LOADER_SETTINGS = ("GLIBC_TUNABLES", "LD_BIND_NOW")
+_MACHINE_CODE = "/var/runtime/zygote.so"
 # From Python 3.12 on Lambda's runtime leaves characters as they are.
 _ASCII_ONLY = sys.version_info < (3, 12)
 _is_job = sys.argv[1:2] == ["job"]
@@ -434,7 +435,7 @@ class _Machine(object):
     def __init__(self):
         from importlib import machinery, util
 
-        loader = machinery.ExtensionFileLoader("_dayfly_zygote", "/var/runtime/zygote.so")
+        loader = machinery.ExtensionFileLoader("_dayfly_zygote", _MACHINE_CODE)
         self.code = util.module_from_spec(util.spec_from_loader(loader.name, loader))
         self.padding = []
 
@@ -483,10 +484,19 @@ class _Machine(object):
         self.collapse()
 
     def collapse(self):
-        """Backs the heap with huge pages, so that a clone copies few page table entries."""
+        """Backs the heap with huge pages, so that a clone copies few page table entries.
+
+        Memory seldom begins where a huge page does. What is missing in front of the first one is mapped too, if nothing is
+        there and there is less of it than three quarters: each small page costs every clone an entry to copy and to let go of.
+        """
         for start, end, access, path in list(_mappings()):
+            if access != "rw-p" or path not in ("", "[heap]"):
+                continue
+            below, missing = start // HUGE * HUGE, start % HUGE
+            if 0 < missing <= HUGE * 3 // 4 and below + HUGE <= end and self.code.fill(below, missing):
+                start = below
             start, end = _whole_huge_pages(start, end)
-            if access == "rw-p" and path in ("", "[heap]") and end > start:
+            if end > start:
                 self.code.make_huge(start, end - start)
 
     def gather_code(self):
@@ -593,6 +603,7 @@ def _zygote(start):
     _flush()
     state = machine.state(function, first)
     machine.code.rehearse(state)
+    machine.code.close_arenas()
     thread_id = machine.code.thread_id()
     unclonable = job.unclonable() if job else ""
     if not thread_id:
@@ -651,6 +662,9 @@ def main():
     start = _Start()
     for name in _LOADER_SETTINGS:
         os.environ.pop(name, None)
+    # One of the function's own stays.
+    if os.environ.get("LD_PRELOAD") == _MACHINE_CODE:
+        del os.environ["LD_PRELOAD"]
     sys.argv = sys.argv[:1]
     # A write per line, not one per piece of it; what is left without a line feed is written at the end of the call.
     sys.stdout.reconfigure(line_buffering=True)

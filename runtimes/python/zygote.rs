@@ -9,6 +9,8 @@
 //! Runs in the sandbox, beside the function's own code: nobody outside trusts what it does.
 #![no_std]
 
+#[path = "zygote/arenas.rs"]
+mod arenas;
 #[path = "zygote/call.rs"]
 mod call;
 #[path = "zygote/interpreter.rs"]
@@ -20,13 +22,14 @@ mod memory;
 #[path = "zygote/streams.rs"]
 mod streams;
 
+use arenas::close_arenas;
 use call::{Instance, rehearse, serve};
 use core::{ffi::CStr, ptr::null};
 use interpreter::{
     Function, Method, ModuleDefinition, PyModule_Create2, Ref, State, bytes_of, item, none, number_at, number_object,
 };
 use kernel::{INTERRUPTED, Part, call, close, exit, number};
-use memory::{code, gather, make_huge, thread_id};
+use memory::{code, fill, gather, make_huge, thread_id};
 use streams::Streams;
 
 const CONTROL_FD: usize = 3;
@@ -49,10 +52,12 @@ pub unsafe extern "C" fn PyInit__dayfly_zygote() -> Ref {
     const fn method(name: &'static CStr, function: Function) -> Method {
         Method { name: name.as_ptr(), function: Some(function), flags: WITH_ARGUMENTS, doc: null() }
     }
-    static mut METHODS: [Method; 9] = [
+    static mut METHODS: [Method; 11] = [
         method(c"thread_id", thread_id),
         method(c"code", code),
         method(c"make_huge", make_huge),
+        method(c"fill", fill),
+        method(c"close_arenas", close_arenas),
         method(c"gather", gather),
         method(c"rehearse", rehearse),
         method(c"has_order", has_order),

@@ -167,6 +167,34 @@ def do_plain(server, name):
 def test_environment_and_argument_vector_are_those_of_lambda(server):
     seen = do(server, "traces", "environment")
     assert seen["LAMBDA_TASK_ROOT"] == "/var/task" and seen["_HANDLER"] == "app.handler"
-    assert not {"PYTHONMALLOC", "GLIBC_TUNABLES", "HOSTNAME", "DAYFLY_BIN"} & set(seen)
+    assert not {"PYTHONMALLOC", "GLIBC_TUNABLES", "LD_PRELOAD", "LD_BIND_NOW", "HOSTNAME", "DAYFLY_BIN"} & set(seen)
     assert not [name for name in seen if name in os.environ and name.startswith(("PYTEST", "CARGO", "SSH", "SUDO"))]
     assert sys.executable not in seen.values()
+
+
+PLACES = """
+import os, subprocess
+made = [object() for _ in range(100_000)]
+HUGE = 2 << 20
+
+def handler(event, context):
+    spans = []
+    for line in open("/proc/self/maps"):
+        start, end = (int(part, 16) for part in line.split()[0].split("-"))
+        spans.append((start, end))
+    whole = 0
+    for one in made:
+        page = id(one) // HUGE * HUGE
+        whole += any(start <= page and page + HUGE <= end for start, end in spans)
+    child = subprocess.run(["/usr/bin/env"], capture_output=True, text=True).stdout
+    return [whole / len(made), [name for name in ("LD_PRELOAD", "LD_BIND_NOW") if name in child], os.environ.get("LD_PRELOAD")]
+"""
+
+
+def test_objects_of_init_lie_where_huge_pages_may_be(server):
+    """A clone's page table entries are few then. What sees to that is not seen by the function and what it starts."""
+    server.create("places", PLACES, MemorySize=512)
+    assert do_plain(server, "places") == [1.0, [], None]
+    # One of the function's own stays its own.
+    server.create("preloads", PLACES, MemorySize=512, Environment={"Variables": {"LD_PRELOAD": "libm.so.6"}})
+    assert do_plain(server, "preloads")[1:] == [["LD_PRELOAD"], "libm.so.6"]

@@ -16,6 +16,7 @@ use rustix::{
     process::pivot_root,
 };
 use std::{
+    ffi::CString,
     fs, io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink},
     path::{Path, PathBuf},
@@ -81,24 +82,45 @@ pub fn mount_proc_of(pid: i32, process: BorrowedFd<'_>) -> io::Result<()> {
     move_mount(&proc, "", rustix::fs::CWD, "/proc", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(at("/proc"))
 }
 
-/// Mounts an empty `/tmp` and an empty `/dev/shm` of `spec.tmp_bytes` each, and in them what the specification shows there.
-pub fn mount_private(spec: &Spec) -> io::Result<()> {
-    let tmp_bytes = spec.tmp_bytes;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    // An inode per 4 KiB, as file systems on disk have by default: no more, or empty files would be free memory.
-    let options = format!("size={tmp_bytes},nr_inodes={},mode=1777\0", (tmp_bytes / 4096).max(1024));
-    let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).map_err(io::Error::other)?;
-    mount("tmpfs", "/tmp", "tmpfs", flags, options).map_err(at("/tmp"))?;
-    mount("tmpfs", "/dev/shm", "tmpfs", flags, options).map_err(at("/dev/shm"))?;
-    for (number, bind) in spec.binds.iter().enumerate().filter(|(_, bind)| is_private(&bind.target)) {
-        let place = kept_aside(number);
-        make_mount_point(&bind.target, fs::metadata(&place)?.is_dir())?;
-        mount_bind_recursive(&place, &bind.target).map_err(at(&bind.target))?;
+/// What each instance has for itself: worked out once, mounted for each.
+pub struct Private {
+    options: CString,
+    /// Where a mount waits, and where it belongs.
+    binds: Vec<(PathBuf, PathBuf)>,
+    links: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Private {
+    /// An empty `/tmp` and an empty `/dev/shm` of `spec.tmp_bytes` each, and in them what the specification shows there.
+    pub fn of(spec: &Spec) -> io::Result<Self> {
+        let tmp_bytes = spec.tmp_bytes;
+        // An inode per 4 KiB, as file systems on disk have by default: no more, or empty files would be free memory.
+        let options = format!("size={tmp_bytes},nr_inodes={},mode=1777", (tmp_bytes / 4096).max(1024));
+        let binds = spec.binds.iter().enumerate().filter(|(_, bind)| is_private(&bind.target));
+        let links = spec.links.iter().filter(|(path, _)| is_private(path));
+        Ok(Self {
+            options: CString::new(options)?,
+            binds: binds.map(|(number, bind)| (kept_aside(number), bind.target.clone())).collect(),
+            links: links.cloned().collect(),
+        })
     }
-    for (path, target) in spec.links.iter().filter(|(path, _)| is_private(path)) {
-        make_link(path, target)?;
+
+    /// Mounts all of it.
+    pub fn mount(&self) -> io::Result<()> {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV;
+        for folder in [c"/tmp", c"/dev/shm"] {
+            mount(c"tmpfs", folder, c"tmpfs", flags, &*self.options)
+                .map_err(|error| at(folder.to_string_lossy().as_ref())(error))?;
+        }
+        for (place, target) in &self.binds {
+            make_mount_point(target, fs::metadata(place)?.is_dir())?;
+            mount_bind_recursive(place, target).map_err(at(target))?;
+        }
+        for (path, target) in &self.links {
+            make_link(path, target)?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Whether `path` is in a folder that each instance has for itself.

@@ -6,7 +6,7 @@
 use crate::{
     control::{receive_bytes, send_bytes},
     protocol::{CALL_FD, Spec},
-    root::{self, at, is_private},
+    root::{self, Private, at, is_private},
     seccomp, sys,
 };
 use rustix::{
@@ -34,6 +34,7 @@ pub struct Template {
     program: Vec<CString>,
     environment: Vec<CString>,
     filters: [BpfProgram; 2],
+    private: Private,
 }
 
 /// A booted interpreter, and the launcher's end of its control socket.
@@ -83,6 +84,7 @@ impl Template {
             program: spec.program.iter().map(text).collect::<io::Result<_>>()?,
             environment: spec.environment.iter().map(pair).collect::<io::Result<_>>()?,
             filters: seccomp::boot().map_err(io::Error::other)?,
+            private: Private::of(&spec)?,
             spec,
             uid,
         })
@@ -137,7 +139,7 @@ impl Template {
         for cgroup in cgroups {
             rustix::io::write(cgroup, b"0").map_err(at("entering the cgroup"))?;
         }
-        root::mount_private(&self.spec)?;
+        self.private.mount()?;
         let processes = match boot {
             Boot::Instance { .. } => {
                 root::mount_proc(false)?;
@@ -233,7 +235,7 @@ impl Template {
     }
 
     fn mount_for(&self, pid: i32, clone: BorrowedFd<'_>) -> io::Result<()> {
-        root::mount_private(&self.spec)?;
+        self.private.mount()?;
         root::mount_proc_of(pid, clone)
     }
 }

@@ -18,7 +18,7 @@ const UNCOMMITTED_SPARE: usize = 1024;
 /// How long a new call waits for the records of earlier ones before it is refused.
 const RECORDS_WAIT: Duration = Duration::from_secs(5);
 /// How long the record of an answered call waits for others to share its fsync.
-const COMMIT_LINGER: Duration = Duration::from_millis(10);
+const COMMIT_LINGER: Duration = Duration::from_millis(25);
 /// Most calls whose records share one commit.
 const COMMIT_GROUP_MAX: usize = 256;
 /// How often a commit is tried while the store fails. With doubling waits from 100 ms this is about 25 s.

@@ -258,9 +258,14 @@ fn environment(options: &Options, recipe: &Recipe) -> Vec<(String, String)> {
         set("_DAYFLY_RESULT_BYTES_MAX", &(options.limits.sync_payload_bytes + 100).to_string());
         return environment.into_iter().collect();
     }
-    // The dynamic linker finds functions at start: else each clone would, anew. The runtime takes this variable, and the next,
-    // away again before the function's code runs.
+    // The dynamic linker finds functions at start: else each clone would, anew. The runtime takes this variable, and the next
+    // two, away again before the function's code runs.
     set("LD_BIND_NOW", "1");
+    // So that the arenas of the interpreter's allocator lie in huge pages too (`zygote/arenas.rs`).
+    environment.entry("LD_PRELOAD".to_owned()).or_insert_with(|| "/var/runtime/zygote.so".to_owned());
+    let mut set = |name: &str, value: &str| {
+        environment.insert(name.to_owned(), value.to_owned());
+    };
     // Large areas of the C heap in huge pages: a clone copies page table entries, and a huge page has one instead of 512.
     // The interpreter's own allocator stays: it keeps small objects together, so that a call writes to fewer pages.
     if interpreter.has_glibc {

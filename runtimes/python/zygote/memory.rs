@@ -6,13 +6,14 @@ use super::{
 };
 
 const PR_GET_TID_ADDRESS: usize = 40;
-const PROT_READ_WRITE: usize = 3;
+pub const PROT_READ_WRITE: usize = 3;
 const PROT_READ_EXECUTE: usize = 5;
-const MAP_PRIVATE_ANONYMOUS: usize = 0x22;
+pub const MAP_PRIVATE_ANONYMOUS: usize = 0x22;
+const MAP_FIXED_NOREPLACE: usize = 0x10_0000;
 const MREMAP_MAYMOVE_FIXED: usize = 3;
-const MADV_HUGEPAGE: usize = 14;
+pub const MADV_HUGEPAGE: usize = 14;
 const MADV_COLLAPSE: usize = 25;
-const HUGE: usize = 2 << 20;
+pub const HUGE: usize = 2 << 20;
 
 /// `thread_id()`: the address at which the C library has the kernel keep the thread's id, or 0.
 pub unsafe extern "C" fn thread_id(_module: Ref, _arguments: Ref) -> Ref {
@@ -31,6 +32,15 @@ pub unsafe extern "C" fn code(_module: Ref, _arguments: Ref) -> Ref {
 pub unsafe extern "C" fn make_huge(_module: Ref, arguments: Ref) -> Ref {
     let got_all = backed(number_at(arguments, 0), number_at(arguments, 1));
     number_object(got_all.into())
+}
+
+/// `fill(start, size)`: maps empty memory where nothing is; tells whether it did.
+pub unsafe extern "C" fn fill(_module: Ref, arguments: Ref) -> Ref {
+    let (start, size) = (number_at(arguments, 0), number_at(arguments, 1));
+    let flags = MAP_PRIVATE_ANONYMOUS | MAP_FIXED_NOREPLACE;
+    // SAFETY: the kernel replaces nothing that is mapped.
+    let place = unsafe { call(number::MMAP, [start, size, PROT_READ_WRITE, flags, usize::MAX, 0]) };
+    number_object((place == start as isize).into())
 }
 
 /// Backs memory with huge pages; tells whether all of it is.
