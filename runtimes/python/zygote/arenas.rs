@@ -42,7 +42,10 @@ pub unsafe extern "C" fn mmap(at: usize, bytes: usize, access: i32, flags: i32, 
     }
     // SAFETY: what the caller asked for.
     let place = unsafe {
-        call(number::MMAP, [at, bytes, access as u32 as usize, flags as u32 as usize, fd as isize as usize, offset as usize])
+        call(
+            number::MMAP,
+            [at, bytes, access as u32 as usize, flags as u32 as usize, fd as isize as usize, offset as usize],
+        )
     };
     if (-4095..0).contains(&place) {
         // SAFETY: the address is the calling thread's own.
@@ -78,7 +81,8 @@ fn arena(bytes: usize) -> Option<usize> {
 /// New room; it begins where a huge page does.
 fn reserve() -> Option<usize> {
     // SAFETY: new memory; advice changes no content.
-    let place = unsafe { call(number::MMAP, [0, RESERVED_BYTES, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, usize::MAX, 0]) };
+    let place =
+        unsafe { call(number::MMAP, [0, RESERVED_BYTES, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, usize::MAX, 0]) };
     if place <= 0 {
         return None;
     }
