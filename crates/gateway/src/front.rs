@@ -3,7 +3,9 @@
 
 use crate::{
     Gateway,
-    aws::{Error, Protocol, Request, Response, apigateway, dynamodb, events, iam, lambda, logs, s3, sqs, sts},
+    aws::{
+        Error, Protocol, Request, Response, apigateway, apigatewayv2, dynamodb, events, iam, lambda, logs, s3, sqs, sts,
+    },
     body, dayfly, http_in,
     sender::Sender,
     server::Peer,
@@ -43,7 +45,7 @@ pub async fn answer(
     request: http::Request<Incoming>,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    if let Some(address) = http_in::address(&parts) {
+    if let Some(address) = http_in::address(gateway, &parts).await {
         return http_in::answer(gateway, peer, memory, address, parts, body).await;
     }
     if let Some(response) = unsigned::answer(gateway, peer, &parts).await {
@@ -143,6 +145,7 @@ async fn served(
     match service {
         Service::Lambda => lambda::answer(gateway, request).await,
         Service::Sts => sts::answer(&request),
+        Service::ApiGateway if apigatewayv2::is_meant(&request.parts) => apigatewayv2::answer(gateway, &request).await,
         Service::ApiGateway => apigateway::answer(gateway, &request).await,
         Service::Iam => iam::answer(gateway, &request).await,
         Service::Logs => logs::answer(gateway, &request).await,

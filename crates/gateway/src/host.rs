@@ -1,6 +1,7 @@
 //! What the name in `Host` says: some services put a resource into it.
 
 use http::{header::HOST, request::Parts};
+use std::net::IpAddr;
 
 /// A resource in the host name.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +44,21 @@ pub fn named(parts: &Parts) -> Option<Named> {
         _ => name.find(".s3.").map(|at| &name[..at]),
     };
     bucket.filter(|bucket| !bucket.is_empty()).map(|bucket| Named::Bucket(bucket.to_owned()))
+}
+
+/// `NAME.HOST`, on the host and port that a client came to, as far as there are names below it: every name below `localhost`
+/// is this machine; an address of another machine has none.
+pub fn below(host: &str, name: &str) -> Option<String> {
+    let (server, port) = match host.rsplit_once(':') {
+        Some((server, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (server, format!(":{port}")),
+        _ => (host, String::new()),
+    };
+    let suffix = match server.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) if ip.is_loopback() => "localhost",
+        Ok(_) => return None,
+        Err(_) => server,
+    };
+    Some(format!("{name}.{suffix}{port}"))
 }
 
 /// The host and port that the client asked for.

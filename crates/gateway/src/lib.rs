@@ -12,8 +12,10 @@ mod authorise;
 mod aws;
 mod body;
 mod dayfly;
+mod fetch;
 mod front;
 mod host;
+mod http_api;
 mod http_in;
 mod rest_api;
 mod roles;
@@ -133,6 +135,12 @@ impl Gateway {
     /// share of connections and memory.
     pub fn for_sandbox(&self) -> Self {
         Self { in_sandbox: true, ..self.clone() }
+    }
+
+    /// How clients of this gateway speak to it.
+    fn scheme(&self) -> &'static str {
+        let encrypted = !self.in_sandbox && self.options.public_endpoint.starts_with("https:");
+        if encrypted { "https" } else { "http" }
     }
 
     /// Who is being served, by this gateway and those made of it.

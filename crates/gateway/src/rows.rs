@@ -18,11 +18,35 @@ pub struct Read<T> {
     pub version: u64,
 }
 
+/// What there is under a key, for somebody who knows a version of it.
+pub enum Newer<T> {
+    /// Nothing.
+    None,
+    /// What is known.
+    Same,
+    /// Another version.
+    Changed(Read<T>),
+}
+
 impl Table {
     /// The value under `key`.
     pub async fn get<T: DeserializeOwned>(self, store: &Store, key: &str) -> Result<Option<Read<T>>, Error> {
         let Some(row) = store.tables.get(self.0, key.as_bytes()).await? else { return Ok(None) };
         Ok(Some(Read { value: self.parse(&row.value)?, version: row.version }))
+    }
+
+    /// The value under `key`, unless its version is the one that is known already: then it is not read as JSON again.
+    pub async fn get_newer<T: DeserializeOwned>(
+        self,
+        store: &Store,
+        key: &str,
+        known: Option<u64>,
+    ) -> Result<Newer<T>, Error> {
+        Ok(match store.tables.get(self.0, key.as_bytes()).await? {
+            None => Newer::None,
+            Some(row) if known == Some(row.version) => Newer::Same,
+            Some(row) => Newer::Changed(Read { value: self.parse(&row.value)?, version: row.version }),
+        })
     }
 
     /// All values whose keys begin with `prefix`, in the order of their keys.

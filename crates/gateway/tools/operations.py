@@ -70,6 +70,8 @@ def main():
     (OUTPUT / "lambda/operations.rs").write_text(routes("the Lambda API", functions) + runtimes(functions))
     apis = model("apigateway", "2015-07-09")
     (OUTPUT / "apigateway/operations.rs").write_text(routes("API Gateway's REST API interface", apis))
+    http_apis = model("apigatewayv2", "2018-11-29")
+    (OUTPUT / "apigatewayv2/operations.rs").write_text(routes("API Gateway's HTTP API interface", http_apis))
     (OUTPUT / "dynamodb/operations.rs").write_text(names("DynamoDB", model("dynamodb", "2012-08-10")))
     (OUTPUT / "iam/operations.rs").write_text(names("IAM", model("iam", "2010-05-08")))
 

@@ -2,6 +2,7 @@
 //! operation or small group.
 
 pub mod apigateway;
+pub mod apigatewayv2;
 pub mod dynamodb;
 pub mod error;
 pub mod events;

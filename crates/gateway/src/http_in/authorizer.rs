@@ -33,7 +33,7 @@ type Kept = HashMap<String, (Timestamp, Arc<Decision>)>;
 pub struct Decision {
     statements: Vec<Statement>,
     /// `requestContext.authorizer` of the calls that it lets through.
-    context: Map<String, Value>,
+    pub context: Map<String, Value>,
 }
 
 struct Statement {
@@ -42,11 +42,11 @@ struct Statement {
 }
 
 impl Decisions {
-    fn get(&self, key: &str, now: Timestamp) -> Option<Arc<Decision>> {
+    pub fn get(&self, key: &str, now: Timestamp) -> Option<Arc<Decision>> {
         self.lock().get(key).filter(|(until, _)| now < *until).map(|(_, decision)| decision.clone())
     }
 
-    fn keep(&self, key: String, now: Timestamp, until: Timestamp, decision: Arc<Decision>) {
+    pub fn keep(&self, key: String, now: Timestamp, until: Timestamp, decision: Arc<Decision>) {
         let mut kept = self.lock();
         if kept.len() >= DECISIONS_MAX {
             kept.retain(|_, (until, _)| now < *until);
@@ -72,8 +72,8 @@ pub async fn authorise(
 ) -> Result<Map<String, Value>, Refusal> {
     let identity = identity(asked, routed, authorizer).ok_or_else(Refusal::unauthorized)?;
     let now = asked.gateway.options.clock.now();
-    let (api, stage) = (&routed.api.id, routed.stage);
-    let key = format!("{api}/{}/{}/{}/{}", stage.name, stage.deployment, authorizer.id, identity.join("\0"));
+    let (api, stage, deployment) = (routed.api, routed.stage, routed.deployment.unwrap_or_default());
+    let key = format!("{api}/{stage}/{deployment}/{}/{}", authorizer.id, identity.join("\0"));
     let decisions = &asked.gateway.http_in.decisions;
     let kept = if authorizer.ttl_s > 0 { decisions.get(&key, now) } else { None };
     let decision = match kept {
@@ -100,13 +100,13 @@ fn identity(asked: &Asked<'_>, routed: &Routed<'_>, authorizer: &Authorizer) -> 
         } else if let Some(name) = source.strip_prefix("method.request.querystring.") {
             query().into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
         } else if let Some(name) = source.strip_prefix("stageVariables.") {
-            routed.stage.variables.get(name).cloned()
+            routed.variables.get(name).cloned()
         } else {
             match source.strip_prefix("context.")? {
                 "httpMethod" => Some(asked.parts.method.to_string()),
-                "path" => Some(format!("/{}{}", routed.stage.name, routed.path)),
+                "path" => Some(routed.full_path.to_owned()),
                 "resourcePath" => Some(routed.resource_path.to_owned()),
-                "stage" => Some(routed.stage.name.clone()),
+                "stage" => Some(routed.stage.to_owned()),
                 "identity.sourceIp" => Some(asked.peer.source_ip()),
                 _ => None,
             }
@@ -124,9 +124,9 @@ async fn ask(
     identity: &[String],
     head: &Map<String, Value>,
 ) -> Result<Decision, Refusal> {
-    let api = routed.api;
-    let source = format!("arn:aws:execute-api:{}:{}:{}/authorizers/{}", api.region, api.account, api.id, authorizer.id);
-    let function = call::function(&authorizer.uri, &routed.stage.variables).ok_or_else(Refusal::authorizer)?;
+    let Routed { region, account, api, .. } = routed;
+    let source = format!("arn:aws:execute-api:{region}:{account}:{api}/authorizers/{}", authorizer.id);
+    let function = call::function(&authorizer.uri, routed.variables).ok_or_else(Refusal::authorizer)?;
     let permitted = call::permitted(asked, &function, authorizer.credentials.as_deref(), &source).await;
     permitted.map_err(|_| Refusal::authorizer())?;
     let mut event = match authorizer.kind {
@@ -156,8 +156,13 @@ async fn ask(
 }
 
 impl Decision {
+    /// One that lets everything through, or nothing.
+    pub fn simple(allow: bool, context: Map<String, Value>) -> Self {
+        Self { statements: vec![Statement { allow, resources: vec!["*".to_owned()] }], context }
+    }
+
     /// Reads `{"principalId", "policyDocument", "context"}`. What cannot be evaluated is no decision.
-    fn read(given: &[u8]) -> Option<Self> {
+    pub fn read(given: &[u8]) -> Option<Self> {
         let given: Value = serde_json::from_slice(given).ok()?;
         let principal = match &given["principalId"] {
             Value::String(text) => text.clone(),
@@ -203,7 +208,8 @@ impl Decision {
         Some(Self { statements: read, context })
     }
 
-    fn check(&self, method_arn: &str) -> Result<(), Refusal> {
+    /// Whether it lets this through.
+    pub fn check(&self, method_arn: &str) -> Result<(), Refusal> {
         let says = |allow: bool| {
             let of = self.statements.iter().filter(|statement| statement.allow == allow);
             of.flat_map(|statement| &statement.resources).any(|resource| like(resource, method_arn))

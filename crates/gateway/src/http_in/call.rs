@@ -14,11 +14,16 @@ pub type Given = Result<Bytes, Bytes>;
 
 /// The function that a URI names, once the stage's variables are filled in.
 pub fn function(uri: &str, variables: &BTreeMap<String, String>) -> Option<FunctionArn> {
-    let mut name = crate::rest_api::function_of(uri)?.to_owned();
+    let mut name = function_of(uri)?.to_owned();
     for (key, value) in variables {
         name = name.replace(&format!("${{stageVariables.{key}}}"), value);
     }
     name.parse().ok()
+}
+
+/// The function's ARN in a URI: alone, or the way REST APIs name functions.
+pub fn function_of(uri: &str) -> Option<&str> {
+    crate::rest_api::function_of(uri).or_else(|| Some(uri).filter(|uri| uri.starts_with("arn:aws:lambda:")))
 }
 
 /// Whether the function lets API Gateway call it for `source`. With a role to call with it need not.

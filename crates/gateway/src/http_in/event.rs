@@ -1,25 +1,28 @@
 //! What a function behind a REST API gets to see: the proxy event, version 1.0.
 
 use super::{Asked, signed::Caller};
-use crate::{
-    host,
-    rest_api::{RestApi, Stage},
-    sigv4::query_pairs,
-};
+use crate::{host, sigv4::query_pairs};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use dayfly_types::{AccountId, Region};
 use http::{HeaderMap, HeaderName, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// What is known of a request once its route is found.
 pub struct Routed<'a> {
-    pub api: &'a RestApi,
-    pub stage: &'a Stage,
+    pub api: &'a str,
+    pub account: &'a AccountId,
+    pub region: &'a Region,
+    pub stage: &'a str,
+    pub deployment: Option<&'a str>,
+    pub variables: &'a BTreeMap<String, String>,
     pub resource_id: &'a str,
     pub resource_path: &'a str,
     pub operation_name: Option<&'a str>,
-    /// Below the stage.
+    /// As functions see it.
     pub path: &'a str,
+    /// As the client sees it.
+    pub full_path: &'a str,
     pub parameters: &'a BTreeMap<String, String>,
 }
 
@@ -38,7 +41,7 @@ pub fn head(asked: &Asked<'_>, routed: &Routed<'_>, caller: Option<&Caller>) -> 
         "queryStringParameters": some(query),
         "multiValueQueryStringParameters": some(multi_query),
         "pathParameters": texts(routed.parameters),
-        "stageVariables": texts(&routed.stage.variables),
+        "stageVariables": texts(routed.variables),
         "requestContext": context(asked, routed, caller),
     });
     match event {
@@ -92,8 +95,11 @@ fn headers(asked: &Asked<'_>) -> (Map<String, Value>, Map<String, Value>) {
 /// What a front-end adds to say where a request came from, and what it took off its path.
 pub fn forwarded(asked: &Asked<'_>) -> impl Iterator<Item = (&'static str, String)> {
     let source = asked.peer.source_ip();
+    let scheme = asked.gateway.scheme();
     let before = header(asked, "x-forwarded-for");
-    let port = host::host(&asked.parts).and_then(|host| host.rsplit_once(':')).map_or("80", |(_, port)| port);
+    let port = host::host(&asked.parts)
+        .and_then(|host| host.rsplit_once(':'))
+        .map_or(if scheme == "https" { "443" } else { "80" }, |(_, port)| port);
     let trace = header(asked, "x-amzn-trace-id").map_or_else(
         || {
             let id = asked.id.to_string().replace('-', "");
@@ -106,7 +112,7 @@ pub fn forwarded(asked: &Asked<'_>) -> impl Iterator<Item = (&'static str, Strin
         ("x-amzn-trace-id", trace),
         ("x-forwarded-for", before.map_or_else(|| source.clone(), |before| format!("{before}, {source}"))),
         ("x-forwarded-port", port.to_owned()),
-        ("x-forwarded-proto", "http".to_owned()),
+        ("x-forwarded-proto", scheme.to_owned()),
     ];
     always.into_iter().chain(prefix)
 }
@@ -137,10 +143,10 @@ fn context(asked: &Asked<'_>, routed: &Routed<'_>, caller: Option<&Caller>) -> V
         "httpMethod": asked.parts.method.as_str(),
         "extendedRequestId": asked.id.to_string(),
         "requestTime": now.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string(),
-        "path": format!("/{}{}", routed.stage.name, routed.path),
-        "accountId": routed.api.account,
+        "path": routed.full_path,
+        "accountId": routed.account,
         "protocol": format!("{:?}", asked.parts.version),
-        "stage": routed.stage.name,
+        "stage": routed.stage,
         "domainPrefix": domain.split('.').next(),
         "requestTimeEpoch": now.as_millisecond(),
         "requestId": asked.id.to_string(),
@@ -159,8 +165,8 @@ fn context(asked: &Asked<'_>, routed: &Routed<'_>, caller: Option<&Caller>) -> V
             "user": caller.map(|caller| &caller.id),
         },
         "domainName": domain,
-        "deploymentId": routed.stage.deployment,
-        "apiId": routed.api.id,
+        "deploymentId": routed.deployment,
+        "apiId": routed.api,
     });
     if let Some(name) = routed.operation_name {
         context["operationName"] = json!(name);

@@ -1,26 +1,22 @@
 //! A request to a function's URL: the proxy event, version 2.0, and answers that need not say much.
 
 use super::{
-    Asked, call, event,
+    Asked, call, cors,
+    event_v2::{self, Routed},
     refusal::Refusal,
     reply::{self, Reply},
-    signed::{self, Caller},
-    statics,
+    signed, statics,
 };
-use crate::{aws::Response, host, sigv4::query_pairs};
+use crate::{aws::Response, http_api::DEFAULT};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use dayfly_types::{AccountId, FunctionUrlId, policy::like, url::Cors};
+use dayfly_types::FunctionUrlId;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
-    header::{
-        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-        ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-        ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, COOKIE, ORIGIN, SET_COOKIE, VARY,
-    },
+    HeaderMap, HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, SET_COOKIE},
 };
 use hyper::body::Incoming;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Longer than any function may run: its own timeout ends the call.
@@ -39,11 +35,9 @@ pub async fn answer(asked: &Asked<'_>, id: &str, path: &str, body: &mut Option<I
     let url = access.url.as_ref().filter(|url| url.id == id).ok_or_else(forbidden)?;
     let headers = &asked.parts.headers;
     if let Some(cors) = &url.cors
-        && asked.parts.method == Method::OPTIONS
-        && headers.contains_key(ORIGIN)
-        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+        && cors::is_preflight(&asked.parts)
     {
-        let reply = Reply { status: StatusCode::OK, headers: allowed(cors, headers, true), body: Bytes::new() };
+        let reply = Reply { status: StatusCode::OK, headers: cors::allowed(cors, headers, true), body: Bytes::new() };
         return Ok(reply.into_response(None, headers));
     }
     if !url.signed && !access.policy.allows_public_url() {
@@ -54,7 +48,7 @@ pub async fn answer(asked: &Asked<'_>, id: &str, path: &str, body: &mut Option<I
         && let Some(mut response) = statics::answer(asked, &function, path).await
     {
         if let Some(cors) = &url.cors {
-            response.headers_mut().extend(allowed(cors, headers, false));
+            response.headers_mut().extend(cors::allowed(cors, headers, false));
         }
         return Ok(response);
     }
@@ -66,11 +60,25 @@ pub async fn answer(asked: &Asked<'_>, id: &str, path: &str, body: &mut Option<I
         }
         false => None,
     };
-    let event = event(asked, &id, path, &held.bytes, caller.as_ref(), &function.account);
+    let variables = BTreeMap::new();
+    let routed = Routed {
+        api: id.as_str(),
+        // Who is not known is not of the account.
+        account: if caller.is_some() { function.account.as_str() } else { "anonymous" },
+        stage: DEFAULT,
+        route_key: DEFAULT,
+        path,
+        parameters: &variables,
+        variables: &variables,
+        authorizer: caller.as_ref().map(event_v2::signed),
+    };
+    let mut event = event_v2::head(asked, &routed);
+    event_v2::add_body(&mut event, asked, &held.bytes);
+    let event = Value::Object(event);
     let given = call::invoke(asked, function, &event, PATIENCE).await?.map_err(|_| failed())?;
     let mut reply = reply(&given)?;
     if let Some(cors) = &url.cors {
-        reply.headers.extend(allowed(cors, headers, false));
+        reply.headers.extend(cors::allowed(cors, headers, false));
     }
     Ok(reply.into_response(None, headers))
 }
@@ -83,107 +91,8 @@ fn unavailable() -> Refusal {
     Refusal::url(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", "Service Unavailable")
 }
 
-fn event(
-    asked: &Asked<'_>,
-    id: &FunctionUrlId,
-    path: &str,
-    body: &[u8],
-    caller: Option<&Caller>,
-    account: &AccountId,
-) -> Value {
-    let now = asked.gateway.options.clock.now();
-    let host = host::host(&asked.parts).unwrap_or_default();
-    let domain = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let (headers, cookies) = headers(asked);
-    let raw_query = asked.parts.uri.query().unwrap_or_default();
-    let mut context = json!({
-        // Who is not known is not of the account.
-        "accountId": if caller.is_some() { account.as_str() } else { "anonymous" },
-        "apiId": id,
-        "domainName": domain,
-        "domainPrefix": domain.split('.').next(),
-        "http": {
-            "method": asked.parts.method.as_str(),
-            "path": path,
-            "protocol": format!("{:?}", asked.parts.version),
-            "sourceIp": asked.peer.source_ip(),
-            "userAgent": event::header(asked, "user-agent"),
-        },
-        "requestId": asked.id.to_string(),
-        "routeKey": "$default",
-        "stage": "$default",
-        "time": now.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string(),
-        "timeEpoch": now.as_millisecond(),
-    });
-    if let Some(caller) = caller {
-        context["authorizer"] = json!({"iam": {
-            "accessKey": caller.access_key_id,
-            "accountId": caller.account,
-            "callerId": caller.id,
-            "cognitoIdentity": null,
-            "principalOrgId": null,
-            "userArn": caller.arn,
-            "userId": caller.id,
-        }});
-    }
-    let mut event = json!({
-        "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": path,
-        "rawQueryString": raw_query,
-        "headers": headers,
-        "requestContext": context,
-        "isBase64Encoded": false,
-    });
-    if !cookies.is_empty() {
-        event["cookies"] = json!(cookies);
-    }
-    if !raw_query.is_empty() {
-        let mut query: BTreeMap<String, String> = BTreeMap::new();
-        for (name, value) in query_pairs(raw_query) {
-            query.entry(name).and_modify(|all| *all = format!("{all},{value}")).or_insert(value);
-        }
-        event["queryStringParameters"] = json!(query);
-    }
-    if !body.is_empty() {
-        let media_type = event::header(asked, "content-type").unwrap_or_default();
-        let (text, encoded) = match std::str::from_utf8(body) {
-            Ok(text) if is_text(media_type) => (text.to_owned(), false),
-            _ => (STANDARD.encode(body), true),
-        };
-        event["body"] = json!(text);
-        event["isBase64Encoded"] = json!(encoded);
-    }
-    event
-}
-
-/// Headers in lower case, several values with commas between them; and the cookies.
-fn headers(asked: &Asked<'_>) -> (BTreeMap<String, String>, Vec<String>) {
-    let (mut all, mut cookies) = (BTreeMap::<String, String>::new(), Vec::new());
-    for (name, value) in &asked.parts.headers {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        if name == COOKIE {
-            cookies.extend(value.split(';').map(|cookie| cookie.trim().to_owned()).filter(|cookie| !cookie.is_empty()));
-        } else if !event::is_hop(name) {
-            all.entry(name.as_str().to_owned()).and_modify(|all| *all = format!("{all},{value}")).or_insert(value);
-        }
-    }
-    all.extend(event::forwarded(asked).map(|(name, value)| (name.to_owned(), value)));
-    (all, cookies)
-}
-
-/// Whether a body of this media type is handed on as text.
-fn is_text(media_type: &str) -> bool {
-    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media_type.starts_with("text/")
-        || media_type.ends_with("+json")
-        || media_type.ends_with("+xml")
-        || ["application/json", "application/xml", "application/javascript", "application/x-www-form-urlencoded"]
-            .contains(&media_type.as_str())
-}
-
 /// The answer that a function means: an object with a `statusCode` says all, anything else is the body itself.
-fn reply(given: &[u8]) -> Result<Reply, Refusal> {
+pub fn reply(given: &[u8]) -> Result<Reply, Refusal> {
     let value: Value = serde_json::from_slice(given).map_err(|_| failed())?;
     let whole = |body: Bytes| {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
@@ -210,42 +119,10 @@ fn reply(given: &[u8]) -> Result<Reply, Refusal> {
     Ok(Reply { status: reply::status_of(object.get("statusCode")).map_err(|_| failed())?, headers, body })
 }
 
-/// What a browser is told about the origin of a request; nothing when it is none of those allowed.
-fn allowed(cors: &Cors, request: &HeaderMap, preflight: bool) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    let Some(origin) = request.get(ORIGIN) else { return headers };
-    headers.append(VARY, HeaderValue::from_static("Origin"));
-    let text = origin.to_str().unwrap_or_default();
-    if !cors.allow_origins.iter().any(|pattern| like(pattern, text)) {
-        return headers;
-    }
-    let mut put = |name: HeaderName, value: String| {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(name, value);
-        }
-    };
-    let credentials = cors.allow_credentials == Some(true);
-    let any = cors.allow_origins.iter().any(|pattern| pattern == "*") && !credentials;
-    put(ACCESS_CONTROL_ALLOW_ORIGIN, if any { "*".to_owned() } else { text.to_owned() });
-    if credentials {
-        put(ACCESS_CONTROL_ALLOW_CREDENTIALS, "true".to_owned());
-    }
-    if !cors.expose_headers.is_empty() {
-        put(ACCESS_CONTROL_EXPOSE_HEADERS, cors.expose_headers.join(","));
-    }
-    if preflight {
-        put(ACCESS_CONTROL_ALLOW_METHODS, cors.allow_methods.join(","));
-        put(ACCESS_CONTROL_ALLOW_HEADERS, cors.allow_headers.join(","));
-        if let Some(seconds) = cors.max_age {
-            put(ACCESS_CONTROL_MAX_AGE, seconds.to_string());
-        }
-    }
-    headers
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn answers_need_not_say_much() {
@@ -260,20 +137,5 @@ mod tests {
         assert_eq!(of(json!({"statusCode": 200, "body": "aGk=", "isBase64Encoded": true})), (200, "hi".to_owned()));
         assert!(reply(br#"{"statusCode": "x"}"#).is_err());
         assert!(reply(br#"{"statusCode": 200, "cookies": ["a\nb"]}"#).is_err());
-    }
-
-    #[test]
-    fn origins_are_matched() {
-        let cors = Cors {
-            allow_origins: vec!["https://*.example.com".to_owned()],
-            allow_credentials: Some(true),
-            ..Cors::default()
-        };
-        let told = |origin: &'static str| {
-            let request = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static(origin))]);
-            allowed(&cors, &request, false).get(ACCESS_CONTROL_ALLOW_ORIGIN).cloned()
-        };
-        assert_eq!(told("https://a.example.com").unwrap(), "https://a.example.com");
-        assert_eq!(told("https://example.org"), None);
     }
 }

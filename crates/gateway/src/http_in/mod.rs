@@ -1,13 +1,21 @@
-//! Requests of the world to functions: through the stages of REST APIs, and through function URLs. Called by `front` before
+//! Requests of the world to functions: through the stages of REST APIs and HTTP APIs, and through function URLs. Called by `front` before
 //! anything else, as these requests are nobody's AWS requests.
 //!
-//! The life of a request: `mod` (which API, by host or by path) → `rest` (stage, route, who may, what answers) or
-//! `function_url` → `event` (what the function gets) → `call` → `reply` (what the client gets).
+//! The life of a request: `mod` (which API, by host or by path) → `rest` or `http_api` (stage, route, who may, what answers)
+//! or `function_url` → `event` or `event_v2` (what the function gets) → `call` → `reply` (what the client gets).
 
 mod authorizer;
 mod call;
+mod cors;
+mod domain;
 mod event;
+mod event_v2;
 mod function_url;
+mod http_api;
+mod http_authorizer;
+mod http_routes;
+mod jwt;
+mod paths;
 mod refusal;
 mod reply;
 mod rest;
@@ -30,11 +38,16 @@ use refusal::Refusal;
 use tracing::{Instrument, info_span};
 
 pub use authorizer::Decisions;
+pub use call::function_of;
+pub use http_api::HttpApis;
+pub use jwt::{Keys, check_issuer};
 pub use rest::Deployments;
 
 /// The API in `/restapis/API/STAGE/_user_request_/PATH`.
 const API_PATH: &str = "/restapis/";
 const API_PATH_MARK: &str = "_user_request_";
+/// The API in `/http-apis/API/PATH`.
+const HTTP_API_PATH: &str = "/http-apis/";
 /// The id in `/function-urls/ID/PATH`.
 const URL_PATH: &str = "/function-urls/";
 
@@ -43,6 +56,10 @@ const URL_PATH: &str = "/function-urls/";
 pub struct State {
     /// Deployments of REST APIs, ready to be asked.
     pub deployments: Deployments,
+    /// HTTP APIs, likewise.
+    pub http_apis: HttpApis,
+    /// Keys of issuers of tokens.
+    pub keys: Keys,
     /// Answers of authorizers.
     pub decisions: Decisions,
 }
@@ -50,6 +67,14 @@ pub struct State {
 /// Where a request goes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Address {
+    /// An API, of either kind.
+    Api {
+        api: String,
+        /// As it came; may begin with the name of a stage.
+        path: String,
+    },
+    /// What a host name that somebody made leads to; `None` when it leads nowhere.
+    Mapped(Option<domain::Target>),
     /// A stage of a REST API.
     RestApi {
         api: String,
@@ -85,13 +110,17 @@ impl Asked<'_> {
 }
 
 /// Where a request goes, if it is one of these.
-pub fn address(parts: &Parts) -> Option<Address> {
+pub async fn address(gateway: &Gateway, parts: &Parts) -> Option<Address> {
+    match domain::target(gateway, parts).await {
+        Some(target) => Some(Address::Mapped(target)),
+        None => address_of(parts),
+    }
+}
+
+fn address_of(parts: &Parts) -> Option<Address> {
     let path = parts.uri.path();
     match host::named(parts) {
-        Some(Named::Api(api)) => {
-            let (stage, rest) = path.strip_prefix('/').map(split).unwrap_or_default();
-            return Some(Address::RestApi { api, stage: decoded(stage), path: rest });
-        }
+        Some(Named::Api(api)) => return Some(Address::Api { api, path: path.to_owned() }),
         Some(Named::FunctionUrl(id)) => return Some(Address::FunctionUrl { id, path: path.to_owned() }),
         Some(Named::Bucket(_)) => return None,
         None => {}
@@ -104,6 +133,9 @@ pub fn address(parts: &Parts) -> Option<Address> {
             return None;
         }
         Address::RestApi { api: api.to_owned(), stage: decoded(stage), path: or_root(rest) }
+    } else if let Some(rest) = path.strip_prefix(HTTP_API_PATH) {
+        let (api, path) = split(rest);
+        Address::Api { api: api.to_owned(), path }
     } else {
         let (id, path) = split(path.strip_prefix(URL_PATH)?);
         id.parse::<FunctionUrlId>().ok()?;
@@ -129,7 +161,22 @@ pub async fn answer(
     let asked = Asked { gateway, memory, id, peer, parts, prefix };
     let result = async {
         match address {
-            Address::RestApi { api, stage, path } => rest::answer(&asked, &api, &stage, &path, &mut body).await,
+            Address::Api { api, path } => match gateway.http_in.http_apis.get(&asked, &api).await? {
+                Some(ready) => http_api::answer(&asked, &ready, None, &path, &path, &mut body).await,
+                None => {
+                    let (stage, rest) = path.strip_prefix('/').map(split).unwrap_or_default();
+                    rest::answer(&asked, &api, &decoded(stage), &rest, None, &mut body).await
+                }
+            },
+            Address::Mapped(None) => Err(Refusal::forbidden()),
+            Address::Mapped(Some(domain::Target { api, stage, path })) => {
+                let whole = asked.parts.uri.path();
+                match gateway.http_in.http_apis.get(&asked, &api).await? {
+                    Some(ready) => http_api::answer(&asked, &ready, Some(&stage), &path, whole, &mut body).await,
+                    None => rest::answer(&asked, &api, &stage, &path, Some(whole), &mut body).await,
+                }
+            }
+            Address::RestApi { api, stage, path } => rest::answer(&asked, &api, &stage, &path, None, &mut body).await,
             Address::FunctionUrl { id, path } => function_url::answer(&asked, &id, &path, &mut body).await,
         }
     };
@@ -145,7 +192,9 @@ pub async fn answer(
 }
 
 fn prefix(parts: &Parts, address: &Address) -> Option<String> {
-    let (Address::RestApi { path, .. } | Address::FunctionUrl { path, .. }) = address;
+    let (Address::Api { path, .. } | Address::RestApi { path, .. } | Address::FunctionUrl { path, .. }) = address else {
+        return None;
+    };
     let whole = parts.uri.path();
     let by_path = host::named(parts).is_none();
     by_path.then(|| whole.strip_suffix(path.as_str()).unwrap_or(whole).to_owned())
@@ -170,21 +219,26 @@ mod tests {
     use super::*;
 
     fn at(host: &str, path: &str) -> Option<Address> {
-        address(&http::Request::builder().uri(path).header("host", host).body(()).unwrap().into_parts().0)
+        address_of(&http::Request::builder().uri(path).header("host", host).body(()).unwrap().into_parts().0)
     }
 
     fn rest_api(stage: &str, path: &str) -> Option<Address> {
         Some(Address::RestApi { api: "abc123".to_owned(), stage: stage.to_owned(), path: path.to_owned() })
     }
 
+    fn api(path: &str) -> Option<Address> {
+        Some(Address::Api { api: "abc123".to_owned(), path: path.to_owned() })
+    }
+
     #[test]
     fn an_api_is_reached_by_host_and_by_path() {
         for host in ["abc123.execute-api.us-east-1.amazonaws.com", "abc123.execute-api.localhost:4566"] {
-            assert_eq!(at(host, "/api/pets/1?x=1"), rest_api("api", "/pets/1"));
-            assert_eq!(at(host, "/api"), rest_api("api", "/"));
-            assert_eq!(at(host, "/"), rest_api("", "/"));
+            assert_eq!(at(host, "/api/pets/1?x=1"), api("/api/pets/1"));
+            assert_eq!(at(host, "/"), api("/"));
         }
         let plain = "127.0.0.1:4566";
+        assert_eq!(at(plain, "/http-apis/abc123/pets/1"), api("/pets/1"));
+        assert_eq!(at(plain, "/http-apis/abc123"), api("/"));
         assert_eq!(at(plain, "/restapis/abc123/api/_user_request_/pets//1"), rest_api("api", "/pets//1"));
         assert_eq!(at(plain, "/restapis/abc123/api/_user_request_"), rest_api("api", "/"));
         assert_eq!(at(plain, "/restapis/abc123/api/_user_request_x"), None);

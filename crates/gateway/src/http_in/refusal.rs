@@ -4,7 +4,7 @@ use crate::{
     aws::{Response, response},
     body,
 };
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 use serde_json::{Map, Value, json};
 
 /// A refusal, as AWS words it.
@@ -15,11 +15,13 @@ pub struct Refusal {
     /// The name of the message's member differs, and so does its case.
     member: &'static str,
     message: Value,
+    /// `WWW-Authenticate`.
+    challenge: Option<&'static str>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, kind: &'static str, message: &str) -> Self {
-        Self { status, kind, member: "message", message: json!(message) }
+        Self { status, kind, member: "message", message: json!(message), challenge: None }
     }
 
     /// No such API or stage, or one that is closed.
@@ -96,6 +98,44 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "BadRequestException", message)
     }
 
+    /// An HTTP API has no such route or stage.
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NotFoundException", "Not Found")
+    }
+
+    /// Whoever asks of an HTTP API may not.
+    pub fn closed() -> Self {
+        Self::forbidden()
+    }
+
+    /// A token that is not taken: one that is not good, or one that cannot be verified.
+    pub fn token(is_bad: bool) -> Self {
+        let challenge = match is_bad {
+            true => "Bearer error=\"invalid_token\"",
+            false => "Bearer error=\"temporarily_unavailable\"",
+        };
+        Self { challenge: Some(challenge), ..Self::unauthorized() }
+    }
+
+    /// The function behind an HTTP API failed, may not be called, or its answer is none.
+    pub fn failed() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerErrorException", "Internal Server Error")
+    }
+
+    /// The same refusal by an HTTP API, which says some things in other words.
+    pub fn of_http_api(self) -> Self {
+        match self.status {
+            StatusCode::GATEWAY_TIMEOUT => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", "Service Unavailable")
+            }
+            StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY => Self::failed(),
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException", "Request Entity Too Large")
+            }
+            _ => self,
+        }
+    }
+
     /// The same refusal by a function URL, whose errors have a `Message`.
     pub fn of_url(self) -> Self {
         Self { member: "Message", ..self }
@@ -111,6 +151,9 @@ impl Refusal {
         let body = Map::from_iter([(self.member.to_owned(), self.message)]);
         let mut response = response::json(self.status, &body);
         response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(self.kind));
+        if let Some(challenge) = self.challenge {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         response
     }
 }

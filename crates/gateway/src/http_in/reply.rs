@@ -43,6 +43,22 @@ impl Reply {
         Ok(Self { status: status_of(given.get("statusCode"))?, headers, body })
     }
 
+    /// The answer of a function behind an HTTP API, version 1.0. Base64 is always decoded.
+    pub fn of_http(given: &[u8]) -> Result<Self, Refusal> {
+        let given: Map<String, Value> = serde_json::from_slice(given).map_err(|_| Refusal::bad_answer())?;
+        let mut headers = HeaderMap::new();
+        add_headers(&mut headers, given.get("headers"))?;
+        add_headers(&mut headers, given.get("multiValueHeaders"))?;
+        let text = body_of(given.get("body"))?;
+        let body = match given.get("isBase64Encoded").and_then(Value::as_bool) {
+            Some(true) => STANDARD.decode(text).map_err(|_| Refusal::bad_answer())?.into(),
+            _ => Bytes::from(text.to_owned()),
+        };
+        // Without a status it is no answer.
+        given.get("statusCode").ok_or_else(Refusal::bad_answer)?;
+        Ok(Self { status: status_of(given.get("statusCode"))?, headers, body })
+    }
+
     /// The answer, compressed when it has `minimum` bytes and the client takes that.
     pub fn into_response(self, minimum: Option<u64>, request: &HeaderMap) -> Response {
         let Self { status, mut headers, mut body } = self;

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     aws::Response,
     rest_api::{Authorization, DEPLOYMENTS, Deployment, Integration, IntegrationKind, RestApi, STAGES, Stage},
+    rows::Newer,
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header::CONTENT_TYPE};
@@ -23,7 +24,7 @@ use std::{
 };
 
 /// Largest request, AWS's.
-const BODY_BYTES_MAX: u64 = 10 << 20;
+pub const BODY_BYTES_MAX: u64 = 10 << 20;
 /// Largest request line and headers, AWS's.
 const HEADERS_BYTES_MAX: usize = 10_240;
 /// Stages that are kept in memory; when there are more, all go.
@@ -48,13 +49,12 @@ impl Deployments {
     async fn get(&self, asked: &Asked<'_>, api: &str, stage: &str) -> Result<Option<Arc<Deployed>>, Refusal> {
         let store = &asked.gateway.options.store;
         let key = format!("{api}/{stage}");
-        let Some(read) = STAGES.get::<Stage>(store, &key).await? else { return Ok(None) };
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some((version, deployed)) = kept
-            && version == read.version
-        {
-            return Ok(Some(deployed));
-        }
+        let (version, kept) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned().unzip();
+        let read = match STAGES.get_newer::<Stage>(store, &key, version).await? {
+            Newer::Same => return Ok(kept),
+            Newer::None => return Ok(None),
+            Newer::Changed(read) => read,
+        };
         let row = format!("{api}/{}", read.value.deployment);
         let Some(deployment) = DEPLOYMENTS.get::<Deployment>(store, &row).await? else { return Ok(None) };
         let api = deployment.value.api;
@@ -69,17 +69,18 @@ impl Deployments {
     }
 }
 
-/// Answers a request to `path` of a stage.
+/// Answers a request to `path` of a stage. `mapped` is the whole path, when the client sees it below a host name of its own.
 pub async fn answer(
     asked: &Asked<'_>,
     api: &str,
     stage: &str,
     path: &str,
+    mapped: Option<&str>,
     body: &mut Option<Incoming>,
 ) -> Result<Response, Refusal> {
     let deployed = asked.gateway.http_in.deployments.get(asked, api, stage).await?.ok_or_else(Refusal::forbidden)?;
     let Deployed { stage, api, routes } = &*deployed;
-    if api.disable_endpoint {
+    if api.disable_endpoint && mapped.is_none() {
         return Err(Refusal::forbidden());
     }
     check_head(asked)?;
@@ -91,13 +92,19 @@ pub async fn answer(
         return Err(Refusal::forbidden());
     }
     let held = asked.read(body, BODY_BYTES_MAX).await?;
+    let full_path = mapped.map_or_else(|| format!("/{}{path}", stage.name), str::to_owned);
     let routed = Routed {
-        api,
-        stage,
+        api: &api.id,
+        account: &api.account,
+        region: &api.region,
+        stage: &stage.name,
+        deployment: Some(&stage.deployment),
+        variables: &stage.variables,
         resource_id: &found.resource.id,
         resource_path: &found.resource.path,
         operation_name: found.method.operation_name.as_deref(),
-        path,
+        path: mapped.unwrap_or(path),
+        full_path: &full_path,
         parameters: &found.parameters,
     };
     let prefix = format!("arn:aws:execute-api:{}:{}:{}/{}", api.region, api.account, api.id, stage.name);
@@ -121,7 +128,7 @@ pub async fn answer(
         IntegrationKind::Mock => mock(asked, integration)?,
         IntegrationKind::Function => {
             let source = format!("{prefix}/{http_method}{}", with_stars(&found.resource.path));
-            proxy(asked, &routed, integration, &source, event, held.bytes.clone()).await?
+            proxy(asked, &routed, api, integration, &source, event, held.bytes.clone()).await?
         }
     };
     if let Ok(value) = HeaderValue::from_str(&asked.id.to_string()) {
@@ -133,14 +140,15 @@ pub async fn answer(
 async fn proxy(
     asked: &Asked<'_>,
     routed: &Routed<'_>,
+    api: &RestApi,
     integration: &Integration,
     source: &str,
     mut event: Map<String, Value>,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let (api, headers) = (routed.api, &asked.parts.headers);
+    let headers = &asked.parts.headers;
     let uri = integration.uri.as_deref().unwrap_or_default();
-    let function = call::function(uri, &routed.stage.variables).ok_or_else(Refusal::configuration)?;
+    let function = call::function(uri, routed.variables).ok_or_else(Refusal::configuration)?;
     call::permitted(asked, &function, integration.credentials.as_deref(), source).await?;
     let body = match api.minimum_compression_bytes {
         Some(_) => reply::unpacked(headers, body, BODY_BYTES_MAX)?,
@@ -190,7 +198,7 @@ fn with_stars(path: &str) -> String {
 }
 
 /// API Gateway takes smaller heads than the server does.
-fn check_head(asked: &Asked<'_>) -> Result<(), Refusal> {
+pub fn check_head(asked: &Asked<'_>) -> Result<(), Refusal> {
     let headers = asked.parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
     let line = asked.parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
     if headers > HEADERS_BYTES_MAX || line > HEADERS_BYTES_MAX {

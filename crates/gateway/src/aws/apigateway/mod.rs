@@ -3,7 +3,7 @@
 
 mod deployments;
 mod dto;
-mod error;
+pub mod error;
 mod import;
 mod import_method;
 mod operations;
@@ -11,6 +11,8 @@ mod patch;
 mod resources;
 mod rest_apis;
 mod stages;
+
+pub use stages::check_variables;
 
 use super::{
     Error, Request, Response, response,

@@ -14,7 +14,6 @@ use dayfly_types::{FunctionArn, FunctionUrl, FunctionUrlId, Qualifier, url::Cors
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::net::IpAddr;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -42,13 +41,13 @@ pub async fn create(gateway: &Gateway, request: &Request, named: &str) -> Result
         let message = format!("Failed to create function url config for [functionArn = {arn}]. Error message:  FunctionUrlConfig exists for this Lambda function");
         Error::new(StatusCode::CONFLICT, "ResourceConflictException", message)
     })?;
-    Ok(response::json(StatusCode::CREATED, &shown(request, &arn, &url)))
+    Ok(response::json(StatusCode::CREATED, &shown(gateway, request, &arn, &url)))
 }
 
 pub async fn get(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
     let arn = addressed_function(gateway, request, "lambda:GetFunctionUrlConfig", named)?;
     let url = gateway.options.scheduler.functions().access(&arn).await?.url.ok_or_else(none)?;
-    Ok(response::json(StatusCode::OK, &shown(request, &arn, &url)))
+    Ok(response::json(StatusCode::OK, &shown(gateway, request, &arn, &url)))
 }
 
 pub async fn update(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
@@ -64,7 +63,7 @@ pub async fn update(gateway: &Gateway, request: &Request, named: &str) -> Result
         Ok::<_, Error>(url.clone())
     });
     let url = changed.await??;
-    Ok(response::json(StatusCode::OK, &shown(request, &arn, &url)))
+    Ok(response::json(StatusCode::OK, &shown(gateway, request, &arn, &url)))
 }
 
 pub async fn delete(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
@@ -77,7 +76,7 @@ pub async fn delete(gateway: &Gateway, request: &Request, named: &str) -> Result
 pub async fn list(gateway: &Gateway, request: &Request, named: &str) -> Result<Response, Error> {
     let arn = latest_function(gateway, request, "lambda:ListFunctionUrlConfigs", named)?;
     let urls = gateway.options.scheduler.functions().urls(&arn).await?;
-    let shown: Vec<Value> = urls.iter().map(|(arn, url)| shown(request, arn, url)).collect();
+    let shown: Vec<Value> = urls.iter().map(|(arn, url)| shown(gateway, request, arn, url)).collect();
     Ok(response::json(StatusCode::OK, &json!({"FunctionUrlConfigs": shown})))
 }
 
@@ -122,10 +121,10 @@ fn none() -> Error {
     Error::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message)
 }
 
-fn shown(request: &Request, arn: &FunctionArn, url: &FunctionUrl) -> Value {
+fn shown(gateway: &Gateway, request: &Request, arn: &FunctionArn, url: &FunctionUrl) -> Value {
     let time = |at: dayfly_types::Timestamp| at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
     let mut shown = json!({
-        "FunctionUrl": address(host::host(&request.parts).unwrap_or("localhost"), arn, url),
+        "FunctionUrl": address(gateway.scheme(), host::host(&request.parts).unwrap_or("localhost"), arn, url),
         "FunctionArn": arn,
         "AuthType": if url.signed { "AWS_IAM" } else { "NONE" },
         "CreationTime": time(url.created),
@@ -138,18 +137,10 @@ fn shown(request: &Request, arn: &FunctionArn, url: &FunctionUrl) -> Value {
     shown
 }
 
-/// The URL, on the host that the client came to. Every name below `localhost` is this machine; an address of another
-/// machine has no names below it.
-fn address(host: &str, arn: &FunctionArn, url: &FunctionUrl) -> String {
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, format!(":{port}")),
-        _ => (host, String::new()),
-    };
-    let ip: Option<IpAddr> = name.trim_matches(['[', ']']).parse().ok();
-    let suffix = match ip {
-        Some(ip) if ip.is_loopback() => "localhost",
-        Some(_) => return format!("http://{host}/function-urls/{}/", url.id),
-        None => name,
-    };
-    format!("http://{}.lambda-url.{}.{suffix}{port}/", url.id, arn.region)
+/// The URL, on the host that the client came to.
+fn address(scheme: &str, host: &str, arn: &FunctionArn, url: &FunctionUrl) -> String {
+    match host::below(host, &format!("{}.lambda-url.{}", url.id, arn.region)) {
+        Some(name) => format!("{scheme}://{name}/"),
+        None => format!("{scheme}://{host}/function-urls/{}/", url.id),
+    }
 }
