@@ -99,6 +99,12 @@ pub struct Serve {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:4566")]
     pub listen: SocketAddr,
+    /// Certificate of the server in PEM form, with those that lead to a root: what is listened to is https
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of that certificate in PEM form, without a password
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// Configuration file. Default: config.toml in the data folder, if there is one
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use crate::{
     cli, client::DEFAULT_ENDPOINT, config, config::Config, folder, folder::Folder, idle, output, socket::Socket,
 };
-use dayfly_gateway::{Gateway, Listener};
+use dayfly_gateway::{Gateway, Listener, Tls, TlsError};
 use dayfly_types::{
     Clock, FunctionConfiguration, SystemClock,
     credentials::{Credentials, Principal, SessionIssuer},
@@ -37,6 +37,9 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The certificate or its key.
+    #[error("no TLS: {0}")]
+    Tls(#[from] TlsError),
     /// The socket in the data folder.
     #[error("cannot listen on dayfly.sock in the data folder: {0}")]
     Socket(std::io::Error),
@@ -79,7 +82,11 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     let sessions = SessionIssuer::new(secret(&keys.server_secret)?);
     let listener = listen(options.listen)?;
     let address = listener.local_addr().map_err(|source| Error::Listen { address: options.listen, source })?;
-    let endpoint = format!("http://{address}");
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(certificate), Some(key)) => Some(Tls::load(certificate, key)?),
+        _ => None,
+    };
+    let endpoint = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
     let (_socket, own_listener) = Socket::bind(&path).map_err(Error::Socket)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
 
@@ -152,6 +159,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
         region: config.region.clone(),
         secret: secret(&keys.server_secret)?,
     });
+    let encrypted = tls.is_some();
     let (stop_front, stopped_front) = watch::channel(false);
     let drain = Duration::from_secs(options.drain_seconds);
     let activity = gateway.activity().clone();
@@ -159,19 +167,19 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
         let own = tokio::net::UnixListener::from_std(own_listener).map_err(Error::Socket)?;
         let (gateway, stopped) = (gateway.clone(), stopped_front.clone());
         async move {
-            let public = serve(gateway.clone(), listener, stopped_front, drain);
+            let public = serve(gateway.clone(), listener, tls, stopped_front, drain);
             tokio::join!(public, serve_on(gateway, own.into(), stopped, drain));
         }
     });
     let inner = tokio::spawn(async move {
         while let Some((listener, ended)) = new_listeners.recv().await {
-            tokio::spawn(serve(gateway.for_sandbox(), listener, ended, Duration::ZERO));
+            tokio::spawn(serve(gateway.for_sandbox(), listener, None, ended, Duration::ZERO));
         }
     });
     folder.announce(&endpoint, config.region.as_str())?;
-    if !address.ip().is_loopback() {
+    if !address.ip().is_loopback() && !encrypted {
         output::note(&format!(
-            "dayfly: warning: {address} can be reached from other machines, without TLS: put a proxy with TLS in front"
+            "dayfly: warning: {address} can be reached from other machines, without TLS: name a certificate (--tls-cert, --tls-key) or put a proxy with TLS in front"
         ));
     }
     let ready = if endpoint == DEFAULT_ENDPOINT { String::new() } else { format!(" (data folder {})", path.display()) };
@@ -208,10 +216,20 @@ async fn serve_on(gateway: Gateway, listener: Listener, mut stop: watch::Receive
     gateway.serve(listener, stopped, deadline).await;
 }
 
-async fn serve(gateway: Gateway, listener: TcpListener, stop: watch::Receiver<bool>, deadline: Duration) {
+async fn serve(
+    gateway: Gateway,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    stop: watch::Receiver<bool>,
+    deadline: Duration,
+) {
     let listener = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
+    let listener = listener.map(|listener| match tls {
+        Some(tls) => Listener::from((listener, tls)),
+        None => listener.into(),
+    });
     match listener {
-        Ok(listener) => serve_on(gateway, listener.into(), stop, deadline).await,
+        Ok(listener) => serve_on(gateway, listener, stop, deadline).await,
         Err(source) => error!(%source, "a listener cannot be used"),
     }
 }

@@ -43,7 +43,6 @@ impl Drop for Socket {
 }
 
 /// Connects to the server of a data folder.
-#[cfg(test)]
 pub fn connect(folder: &Path) -> io::Result<std::os::unix::net::UnixStream> {
     with_short_path(folder, |path| std::os::unix::net::UnixStream::connect(path))
 }

@@ -1,6 +1,5 @@
 //! Whether anybody is being served: for a server that ends when nobody is.
 
-use crate::aws::{Response, response::Body};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use std::{
@@ -59,18 +58,18 @@ impl Drop for Request {
 
 impl Request {
     /// The answer, whose end is that of the request.
-    pub(crate) fn answered(self, response: Response) -> http::Response<Answer> {
+    pub(crate) fn answered<B>(self, response: http::Response<B>) -> http::Response<Answer<B>> {
         response.map(|body| Answer { body, _request: self })
     }
 }
 
 /// The body of the answer to a request.
-pub(crate) struct Answer {
-    body: Body,
+pub(crate) struct Answer<B> {
+    body: B,
     _request: Request,
 }
 
-impl HttpBody for Answer {
+impl<B: HttpBody<Data = Bytes, Error = io::Error> + Unpin> HttpBody for Answer<B> {
     type Data = Bytes;
     type Error = io::Error;
 

@@ -35,7 +35,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 pub use activity::Activity;
 #[doc(hidden)]
 pub use dayfly::jobs::frames;
-pub use server::Listener;
+pub use server::{Listener, Tls, TlsError};
 
 /// What a gateway is made of.
 pub struct Options {

@@ -1,11 +1,15 @@
 //! Connections: accepts them, bounds their number and their time, and drains them at the end.
 
 mod patient;
+mod tls;
 
-use crate::{Gateway, body, front};
-use http::Request;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use crate::{Activity, Gateway, body, front};
+use http::{HeaderValue, Request, Version, header::HOST};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
 use patient::Patient;
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
@@ -17,10 +21,14 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
+pub use tls::{Error as TlsError, Tls};
+
 /// Pause after a failed accept: most likely the file descriptors are used up, and spinning would not free any.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections and body memory of the public listener, and of one sandbox network.
 const PUBLIC: Share = Share { connections: 2048, body_bytes: 1 << 30 };
+/// Requests of one HTTP/2 connection at a time.
+const STREAMS_MAX: u32 = 128;
 const SANDBOX: Share = Share { connections: 256, body_bytes: 128 << 20 };
 
 struct Share {
@@ -32,6 +40,8 @@ struct Share {
 pub enum Listener {
     /// The network.
     Network(TcpListener),
+    /// The network, encrypted.
+    Encrypted(TcpListener, Tls),
     /// A socket file that only its owner can open. What comes through it is the owner's, also without a signature.
     Socket(UnixListener),
 }
@@ -39,6 +49,12 @@ pub enum Listener {
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         Self::Network(listener)
+    }
+}
+
+impl From<(TcpListener, Tls)> for Listener {
+    fn from((listener, tls): (TcpListener, Tls)) -> Self {
+        Self::Encrypted(listener, tls)
     }
 }
 
@@ -76,7 +92,7 @@ impl Peer {
 }
 
 enum Stream {
-    Network(TcpStream, SocketAddr),
+    Network(TcpStream, SocketAddr, Option<Tls>),
     Socket(UnixStream),
 }
 
@@ -98,9 +114,13 @@ pub async fn serve(gateway: &Gateway, listener: Listener, stop: impl Future<Outp
         let (gateway, memory, stopped) = (gateway.clone(), memory.clone(), stopped.clone());
         let answer_time = gateway.patience.answer;
         match stream {
-            Stream::Network(stream, address) => match prepare(&stream, answer_time) {
+            Stream::Network(stream, address, tls) => match prepare(&stream, answer_time) {
                 Ok(()) => {
-                    drop(running.spawn(connection(gateway, stream, Peer::Network(address), memory, stopped, permit)))
+                    let peer = Peer::Network(address);
+                    match tls {
+                        None => running.spawn(connection(gateway, stream, peer, memory, stopped, permit)),
+                        Some(tls) => running.spawn(encrypted(gateway, tls, stream, peer, memory, stopped, permit)),
+                    };
                 }
                 Err(error) => debug!(%address, %error, "connection ended before it began"),
             },
@@ -126,7 +146,12 @@ async fn accept(listener: &Listener, connections: &Arc<Semaphore>) -> (Stream, O
             unreachable!("the semaphore is never closed")
         };
         let accepted = match listener {
-            Listener::Network(listener) => listener.accept().await.map(|(stream, peer)| Stream::Network(stream, peer)),
+            Listener::Network(listener) => {
+                listener.accept().await.map(|(stream, peer)| Stream::Network(stream, peer, None))
+            }
+            Listener::Encrypted(listener, tls) => {
+                listener.accept().await.map(|(stream, peer)| Stream::Network(stream, peer, Some(tls.clone())))
+            }
             Listener::Socket(listener) => listener.accept().await.map(|(stream, _)| Stream::Socket(stream)),
         };
         match accepted {
@@ -149,6 +174,21 @@ fn warn_of_accept(error: &io::Error) {
     }
 }
 
+async fn encrypted(
+    gateway: Gateway,
+    tls: Tls,
+    stream: TcpStream,
+    peer: Peer,
+    memory: body::Memory,
+    stopped: watch::Receiver<bool>,
+    permit: OwnedSemaphorePermit,
+) {
+    match tls.accept(stream, gateway.patience.headers).await {
+        Ok(stream) => connection(gateway, stream, peer, memory, stopped, permit).await,
+        Err(error) => debug!(?peer, %error, "no TLS was agreed on"),
+    }
+}
+
 async fn connection(
     gateway: Gateway,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -159,31 +199,73 @@ async fn connection(
 ) {
     let header_time = gateway.patience.headers;
     let headers_bytes = gateway.options.limits.request_headers_bytes.max(8192);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (gateway, memory) = (gateway.clone(), memory.clone());
-        async move {
-            let under_way = gateway.activity.begin();
-            Ok::<_, Infallible>(under_way.answered(front::answer(&gateway, peer, &memory, request).await))
+    let own = Activity::default();
+    let service = service_fn({
+        let own = own.clone();
+        move |mut request: Request<Incoming>| {
+            let (gateway, memory) = (gateway.clone(), memory.clone());
+            let (here, under_way) = (own.begin(), gateway.activity.begin());
+            name_host(&mut request);
+            async move {
+                let answer = front::answer(&gateway, peer, &memory, request).await;
+                Ok::<_, Infallible>(here.answered(under_way.answered(answer)))
+            }
         }
     });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(header_time)
-            .max_buf_size(headers_bytes)
-            .serve_connection(TokioIo::new(stream), service)
-    );
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_time).max_buf_size(headers_bytes);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(u32::try_from(headers_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(header_time)
+        .keep_alive_timeout(header_time);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // The watched value's lock guard must not live across an await.
-    let stop = async { drop(stopped.wait_for(|stopped| *stopped).await) };
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = stop => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut stop = pin!(async { drop(stopped.wait_for(|stopped| *stopped).await) });
+    let mut idle = pin!(idle(&own, header_time));
+    let mut last_word = false;
+    let result = loop {
+        tokio::select! {
+            result = connection.as_mut() => break result,
+            () = &mut stop, if !last_word => {
+                last_word = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // Also before it is known which version of HTTP the client speaks: hyper waits for that for ever.
+            () = &mut idle => {
+                debug!(?peer, "a connection was idle for too long");
+                return;
+            }
         }
     };
     if let Err(error) = result {
         debug!(?peer, %error, "connection ended");
+    }
+}
+
+/// Resolves when a connection has had no request under way for longer than `patience`: at the second look that finds none
+/// and nothing new, or at the first if there never was one.
+async fn idle(own: &Activity, patience: Duration) {
+    let mut ever = 0;
+    loop {
+        sleep(patience).await;
+        if own.under_way() == 0 && own.ever() == ever {
+            return;
+        }
+        ever = own.ever();
+    }
+}
+
+/// HTTP/2 has the host in the address: signatures look for it among the headers.
+fn name_host(request: &mut Request<Incoming>) {
+    if request.version() != Version::HTTP_2 || request.headers().contains_key(HOST) {
+        return;
+    }
+    let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+    if let Some(Ok(host)) = authority {
+        request.headers_mut().insert(HOST, host);
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod sign;
 
-use crate::{cli::Target, folder};
+use crate::{cli::Target, folder, socket};
 use bytes::Bytes;
 use dayfly_types::{Timestamp, credentials::Credentials};
 use http::response::Parts;
@@ -11,15 +11,20 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 use thiserror::Error;
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinHandle,
+};
 
 /// Talks to one server as one user.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// `HOST:PORT`.
     authority: String,
+    /// Where the server listens with TLS: the folder with its own socket, through which we speak to it instead.
+    socket_folder: Option<PathBuf>,
     credentials: Credentials,
     region: String,
 }
@@ -100,6 +105,11 @@ const INVOKE_TIMEOUT: Duration = Duration::from_secs(900 + 120);
 // The longest build of an environment, and its time in a queue.
 const LINES_TIMEOUT: Duration = Duration::from_secs(3600);
 const LINE_BYTES_MAX: usize = 16 << 20;
+/// A connection of either kind.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 // A 6 MiB payload can grow sixfold when it travels escaped in JSON; a page of log events is smaller.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -127,7 +137,14 @@ impl Client {
         let server = folder::server(&path)?;
         let endpoint = server.as_ref().map_or(DEFAULT_ENDPOINT, |server| server.endpoint.as_str());
         let region = region.or_else(|| server.as_ref().map(|server| server.region.clone()));
-        Self::at(endpoint, keys.root, region)
+        match endpoint.strip_prefix("https://") {
+            // Whose certificate that is, and whether we trust it, does not matter on its own socket.
+            Some(authority) => {
+                let client = Self::at(&format!("http://{authority}"), keys.root, region)?;
+                Ok(Self { socket_folder: Some(path), ..client })
+            }
+            None => Self::at(endpoint, keys.root, region),
+        }
     }
 
     /// The server at `endpoint`, as the owner of `credentials`.
@@ -142,12 +159,14 @@ impl Client {
         } else {
             authority.to_owned()
         };
-        Ok(Self { authority, credentials, region: region.unwrap_or_else(|| DEFAULT_REGION.to_owned()) })
+        let region = region.unwrap_or_else(|| DEFAULT_REGION.to_owned());
+        Ok(Self { authority, socket_folder: None, credentials, region })
     }
 
     /// Where the server is, for example `http://127.0.0.1:4566`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.authority)
+        let scheme = if self.socket_folder.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority)
     }
 
     /// The region of what it asks for.
@@ -234,14 +253,13 @@ impl Client {
             outgoing = outgoing.header(name, value);
         }
         let outgoing = outgoing.body(Full::new(request.body)).map_err(|error| failed(error.to_string()))?;
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::TcpStream::connect(&self.authority))
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, self.connect())
             .await
             .map_err(|_| Error::Timeout(self.authority.clone()))?
             .map_err(|error| match error.kind() {
                 std::io::ErrorKind::ConnectionRefused => Error::NotRunning(self.authority.clone()),
                 _ => failed(error.to_string()),
             })?;
-        let _ = stream.set_nodelay(true);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failed(error.to_string()))?;
@@ -252,6 +270,17 @@ impl Client {
         let answer = sender.send_request(outgoing).await.map_err(|error| failed(error.to_string()))?;
         let (parts, body) = answer.into_parts();
         Ok((parts, body, connection))
+    }
+
+    async fn connect(&self) -> std::io::Result<Box<dyn Stream>> {
+        if let Some(folder) = &self.socket_folder {
+            let stream = socket::connect(folder)?;
+            stream.set_nonblocking(true)?;
+            return Ok(Box::new(tokio::net::UnixStream::from_std(stream)?));
+        }
+        let stream = tokio::net::TcpStream::connect(&self.authority).await?;
+        let _ = stream.set_nodelay(true);
+        Ok(Box::new(stream))
     }
 
     async fn whole(&self, parts: Parts, body: Incoming) -> Result<Response, Error> {
