@@ -57,7 +57,7 @@ class Server:
             text=True,
         )
         line = self.process.stdout.readline()
-        found = re.match(r"dayfly: listening on (http://\S+)", line)
+        found = re.match(r"dayfly: listening on (https?://\S+)", line)
         if not found:
             self.process.wait(10 * SLOW)
             raise RuntimeError(f"the server said {line!r} and ended with {self.process.returncode}")
