@@ -1,10 +1,6 @@
 //! What a function behind an HTTP API or a function URL gets to see: the proxy event, version 2.0.
 
-use super::{
-    Asked,
-    event,
-    signed::Caller,
-};
+use super::{Asked, event, signed::Caller};
 use crate::{host, sigv4::query_pairs};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::header::COOKIE;

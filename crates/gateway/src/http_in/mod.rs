@@ -192,7 +192,8 @@ pub async fn answer(
 }
 
 fn prefix(parts: &Parts, address: &Address) -> Option<String> {
-    let (Address::Api { path, .. } | Address::RestApi { path, .. } | Address::FunctionUrl { path, .. }) = address else {
+    let (Address::Api { path, .. } | Address::RestApi { path, .. } | Address::FunctionUrl { path, .. }) = address
+    else {
         return None;
     };
     let whole = parts.uri.path();
