@@ -186,6 +186,15 @@ app = Chalice(app_name="watcher")
 def read(event):
     print("object:", event.bucket, event.key)
 """
+TOPIC = """
+from chalice import Chalice
+
+app = Chalice(app_name="reader")
+
+@app.on_sns_message(topic="news")
+def read(event):
+    print("news:", event.subject, event.message)
+"""
 SCHEDULE = """
 from chalice import Chalice, Rate
 
@@ -231,6 +240,19 @@ def test_objects_of_a_bucket(chalice, server, tmp_path):
     assert len(configuration["LambdaFunctionConfigurations"]) == 1
     chalice("delete", folder=folder)
     assert "LambdaFunctionConfigurations" not in s3.get_bucket_notification_configuration(Bucket="incoming-letters")
+
+
+def test_messages_of_a_topic(chalice, server, tmp_path):
+    sns = server.client("sns")
+    topic = sns.create_topic(Name="news")["TopicArn"]
+    folder = new_project(chalice, tmp_path, "reader", TOPIC)
+    sns.publish(TopicArn=topic, Message="nothing new", Subject="today")
+    line = "news: today nothing new"
+    harness.wait_until(lambda: line in chalice("logs", "-n", "read", folder=folder), seconds=60, what="the news")
+    chalice("deploy", folder=folder)
+    assert len(sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]) == 1
+    chalice("delete", folder=folder)
+    assert sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"] == []
 
 
 def test_a_schedule(chalice, server, tmp_path):

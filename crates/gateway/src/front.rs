@@ -4,7 +4,8 @@
 use crate::{
     Gateway,
     aws::{
-        Error, Protocol, Request, Response, apigateway, apigatewayv2, dynamodb, events, iam, lambda, logs, s3, sqs, sts,
+        Error, Protocol, Request, Response, apigateway, apigatewayv2, dynamodb, events, iam, lambda, logs, s3, sns,
+        sqs, sts,
     },
     body, dayfly, http_in,
     sender::Sender,
@@ -47,6 +48,9 @@ pub async fn answer(
     let (parts, body) = request.into_parts();
     if let Some(address) = http_in::address(gateway, &parts).await {
         return http_in::answer(gateway, peer, memory, address, parts, body).await;
+    }
+    if let Some(address) = s3::site::address(&parts) {
+        return s3::site::answer(gateway, peer, memory, address, parts, body).await;
     }
     if let Some(response) = unsigned::answer(gateway, peer, &parts).await {
         return response;
@@ -150,6 +154,7 @@ async fn served(
         Service::Iam => iam::answer(gateway, &request).await,
         Service::Logs => logs::answer(gateway, &request).await,
         Service::Events => events::answer(gateway, &request).await,
+        Service::Sns => sns::answer(gateway, &request).await,
         Service::Sqs(_) => sqs::answer(gateway, &request).await,
         Service::DynamoDb => dynamodb::answer(gateway, &request).await,
         Service::Dayfly => dayfly::answer(gateway, &request).await,
@@ -234,6 +239,7 @@ enum Service {
     Iam,
     ApiGateway,
     Logs,
+    Sns,
     Sqs(Protocol),
     Events,
     DynamoDb,
@@ -252,6 +258,7 @@ impl Service {
             "apigateway" => Self::ApiGateway,
             "logs" => Self::Logs,
             "events" => Self::Events,
+            "sns" => Self::Sns,
             "sqs" => Self::Sqs(sqs::protocol(parts)),
             "dynamodb" => Self::DynamoDb,
             "dayfly" => Self::Dayfly,
@@ -268,7 +275,7 @@ impl Service {
             Self::Lambda | Self::ApiGateway => Protocol::RestJson,
             Self::S3 => Protocol::RestXml,
             Self::Logs | Self::Events | Self::DynamoDb | Self::Dayfly => Protocol::Json,
-            Self::Sts | Self::Iam => Protocol::Query,
+            Self::Sts | Self::Iam | Self::Sns => Protocol::Query,
             Self::Sqs(protocol) | Self::Other { protocol, .. } => *protocol,
         }
     }
@@ -281,7 +288,7 @@ impl Service {
                 match self {
                     Self::Dayfly => dayfly::body_limit(parts, limits).unwrap_or(SMALL_BODY_BYTES),
                     // Events come in JSON within JSON.
-                    Self::Sqs(_) | Self::Events => sqs::BODY_BYTES_MAX,
+                    Self::Sqs(_) | Self::Sns | Self::Events => sqs::BODY_BYTES_MAX,
                     Self::ApiGateway => apigateway::BODY_BYTES_MAX,
                     Self::DynamoDb => dynamodb::BODY_BYTES_MAX,
                     _ => SMALL_BODY_BYTES,

@@ -8,6 +8,8 @@ use std::net::IpAddr;
 pub enum Named {
     /// `BUCKET.s3.SUFFIX` or `BUCKET.localhost`.
     Bucket(String),
+    /// `BUCKET.s3-website.SUFFIX` or `BUCKET.s3-website-REGION.SUFFIX`: a bucket's website.
+    Website(String),
     /// `API.execute-api.SUFFIX`: a REST API.
     Api(String),
     /// `ID.lambda-url.SUFFIX`: a function's URL.
@@ -31,6 +33,9 @@ pub fn named(parts: &Parts) -> Option<Named> {
     // Such a name may be a bucket's too: `.s3.` decides.
     let before = |mark: &str| name.find(mark).map(|at| name[..at].to_owned()).filter(|id| !id.is_empty());
     if !name.contains(".s3.") {
+        if let Some(bucket) = before(".s3-website.").or_else(|| before(".s3-website-")) {
+            return Some(Named::Website(bucket));
+        }
         if let Some(id) = before(".lambda-url.") {
             return Some(Named::FunctionUrl(id));
         }

@@ -74,6 +74,7 @@ def main():
     (OUTPUT / "apigatewayv2/operations.rs").write_text(routes("API Gateway's HTTP API interface", http_apis))
     (OUTPUT / "dynamodb/operations.rs").write_text(names("DynamoDB", model("dynamodb", "2012-08-10")))
     (OUTPUT / "iam/operations.rs").write_text(names("IAM", model("iam", "2010-05-08")))
+    (OUTPUT / "sns/operations.rs").write_text(names("SNS", model("sns", "2010-03-31")))
 
 
 if __name__ == "__main__":

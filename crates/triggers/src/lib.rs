@@ -9,9 +9,11 @@ pub mod lineage;
 pub mod mappings;
 pub mod patterns;
 pub mod queues;
+pub mod schedules;
 pub mod topics;
 
 pub use deliveries::Deliveries;
 pub use events::Events;
 pub use mappings::Mappings;
 pub use queues::Queues;
+pub use schedules::Schedules;

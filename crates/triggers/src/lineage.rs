@@ -16,23 +16,17 @@ const FUNCTIONS_MAX: usize = 32;
 /// The trace header for a call of `function` that an event with the header `trace` leads to. `None` when the function was
 /// called too often on the way here.
 pub fn call(trace: Option<&str>, function: &FunctionArn, now: Timestamp) -> Option<String> {
-    let fields: Vec<(&str, &str)> = trace
-        .filter(|trace| trace.len() <= HEADER_BYTES_MAX)
-        .map(|trace| trace.split(';').filter_map(|field| field.trim().split_once('=')).collect())
-        .unwrap_or_default();
+    // botocore encodes the bars.
+    let trace = trace.filter(|trace| trace.len() <= HEADER_BYTES_MAX).unwrap_or_default().replace("%7C", "|");
+    let fields: Vec<(&str, &str)> = trace.split(';').filter_map(|field| field.trim().split_once('=')).collect();
     let own = mark(function);
-    let mut called = 0;
-    let mut lineage = Vec::new();
-    for entry in fields.iter().filter(|(name, _)| *name == "Lineage").flat_map(|(_, value)| value.split('|')) {
-        match entry.split_once(':') {
-            Some((mark, count)) if mark == own => called = count.parse().unwrap_or(0).max(called),
-            Some(_) => lineage.push(entry.to_owned()),
-            None => {}
-        }
-    }
+    let called = self::called(&trace, function);
     if called >= CALLS_MAX {
         return None;
     }
+    let entries = fields.iter().filter(|(name, _)| *name == "Lineage").flat_map(|(_, value)| value.split('|'));
+    let of_others = |entry: &&str| entry.split_once(':').is_some_and(|(mark, _)| mark != own);
+    let mut lineage: Vec<String> = entries.filter(of_others).map(str::to_owned).collect();
     lineage.truncate(FUNCTIONS_MAX - 1);
     lineage.push(format!("{own}:{}", called + 1));
     let root =
@@ -43,6 +37,15 @@ pub fn call(trace: Option<&str>, function: &FunctionArn, now: Timestamp) -> Opti
     let kept = fields.iter().filter(|(name, _)| ["Parent", "Sampled"].contains(name));
     let kept: String = kept.map(|(name, value)| format!(";{name}={value}")).collect();
     Some(format!("Root={root}{kept};Lineage={}", lineage.join("|")))
+}
+
+/// How often `function` was called on the way of an event with the header `trace`.
+pub fn called(trace: &str, function: &FunctionArn) -> u32 {
+    let own = format!("{}:", mark(function));
+    // Counts end at the next entry, or at the next field.
+    let counts = trace.match_indices(&own).map(|(at, _)| &trace[at + own.len()..]);
+    let count = |rest: &str| rest.split(|byte: char| !byte.is_ascii_digit()).next().and_then(|text| text.parse().ok());
+    counts.filter_map(count).max().unwrap_or(0)
 }
 
 /// Eight digits that stand for a function, whatever its qualifier.
@@ -67,6 +70,9 @@ mod tests {
         }
         assert_eq!(call(trace.as_deref(), &f, now), None);
         assert!(call(trace.as_deref(), &g, now).unwrap().ends_with(":2"), "another function may be called");
+        let encoded = trace.unwrap().replace('|', "%7C");
+        assert_eq!((called(&encoded, &f), called(&encoded, &g)), (CALLS_MAX, 1));
+        assert_eq!(call(Some(&encoded), &f, now), None);
         let kept = call(Some("Root=1-2-3; Parent=4;Sampled=1;Self=5"), &f, now).unwrap();
         assert!(kept.starts_with("Root=1-2-3;Parent=4;Sampled=1;Lineage="), "{kept}");
         for odd in ["", ";;;", "Lineage=", "Lineage=::|:", "no header at all", &"x".repeat(5000)] {

@@ -30,6 +30,20 @@ impl Parameters {
         self.get("Action").ok_or_else(|| Error::bad_request("MissingAction", "The request has no Action"))
     }
 
+    /// The entries of a map: `NAME.entry.1.key` and `.value`, with other words for these two perhaps.
+    pub fn entries(&self, name: &str, [key, value]: [&str; 2]) -> BTreeMap<String, String> {
+        let field = |number: usize, field: &str| self.get(&format!("{name}.entry.{number}.{field}"));
+        let entry =
+            |number| Some((field(number, key)?.to_owned(), field(number, value).unwrap_or_default().to_owned()));
+        (1..=self.0.len()).map_while(entry).collect()
+    }
+
+    /// The members of a list of texts: `NAME.member.1`, `NAME.member.2`, and so on.
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        let member = |number| self.get(&format!("{name}.member.{number}")).map(str::to_owned);
+        (1..=self.0.len()).map_while(member).collect()
+    }
+
     /// The members of a list of structures: `NAME.member.1.FIELD`, `NAME.member.2.FIELD`, and so on.
     pub fn members(&self, name: &str, fields: [&str; 2]) -> Vec<[String; 2]> {
         let field = |number: usize, field: &str| self.get(&format!("{name}.member.{number}.{field}"));

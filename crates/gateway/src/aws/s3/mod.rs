@@ -18,9 +18,12 @@ mod notification;
 mod notify;
 mod operations;
 mod payload;
+mod policy;
 mod put_object;
+pub mod site;
 mod tagging;
 mod unset;
+mod website;
 mod xml;
 
 use super::{Error, Protocol, Response};
@@ -134,6 +137,13 @@ async fn dispatch(call: &mut Call<'_>, level: Level) -> Result<Response, Error> 
                 "DeleteBucket" => buckets::delete_bucket(call).await,
                 "PutBucketNotificationConfiguration" => notification::put_bucket_notification_configuration(call).await,
                 "GetBucketNotificationConfiguration" => notification::get_bucket_notification_configuration(call).await,
+                "PutBucketPolicy" => policy::put_bucket_policy(call).await,
+                "GetBucketPolicy" => policy::get_bucket_policy(call).await,
+                "DeleteBucketPolicy" => policy::delete_bucket_policy(call).await,
+                "GetBucketPolicyStatus" => policy::get_bucket_policy_status(call).await,
+                "PutBucketWebsite" => website::put_bucket_website(call).await,
+                "GetBucketWebsite" => website::get_bucket_website(call).await,
+                "DeleteBucketWebsite" => website::delete_bucket_website(call).await,
                 "GetBucketLocation" => buckets::get_bucket_location(call).await,
                 "ListObjects" => list::list_objects(call).await,
                 "ListObjectsV2" => list::list_objects_v2(call).await,

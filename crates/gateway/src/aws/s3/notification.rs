@@ -8,7 +8,10 @@ use super::{
 };
 use crate::aws::{Error, Response, response};
 use dayfly_objects::Bucket;
-use dayfly_triggers::queues::QueueName;
+use dayfly_triggers::{
+    queues::QueueName,
+    topics::{TOPICS, TopicName},
+};
 use dayfly_types::FunctionArn;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -52,6 +55,7 @@ pub struct Notification {
 pub enum Kind {
     Function,
     Queue,
+    Topic,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,7 +66,7 @@ struct Document {
     #[serde(default, rename = "QueueConfiguration")]
     queues: Vec<Configuration>,
     #[serde(default, rename = "TopicConfiguration")]
-    topics: Vec<serde::de::IgnoredAny>,
+    topics: Vec<Configuration>,
     event_bridge_configuration: Option<serde::de::IgnoredAny>,
 }
 
@@ -108,13 +112,12 @@ pub async fn put_bucket_notification_configuration(call: &mut Call<'_>) -> Resul
     if document.event_bridge_configuration.is_some() {
         return Err(not_implemented("notifications to EventBridge"));
     }
-    if !document.topics.is_empty() {
-        return Err(not_implemented("notifications to SNS"));
-    }
     let of_kind = |kind, configurations: Vec<Configuration>| {
         configurations.into_iter().map(move |configuration| configuration.read(kind))
     };
-    let all = of_kind(Kind::Function, document.functions).chain(of_kind(Kind::Queue, document.queues));
+    let all = of_kind(Kind::Function, document.functions)
+        .chain(of_kind(Kind::Queue, document.queues))
+        .chain(of_kind(Kind::Topic, document.topics));
     let notifications: Vec<Notification> = all.collect::<Result<_, _>>()?;
     if notifications.len() > CONFIGURATIONS_MAX {
         return Err(invalid_argument(format!("There may be {CONFIGURATIONS_MAX} configurations")));
@@ -142,6 +145,7 @@ pub async fn get_bucket_notification_configuration(call: &Call<'_>) -> Result<Re
         let (element, target) = match notification.kind {
             Kind::Function => ("CloudFunctionConfiguration", "CloudFunction"),
             Kind::Queue => ("QueueConfiguration", "Queue"),
+            Kind::Topic => ("TopicConfiguration", "Topic"),
         };
         xml.element(element, |xml| {
             xml.text("Id", &notification.id).text(target, &notification.target);
@@ -201,6 +205,7 @@ impl Configuration {
         let valid = match kind {
             Kind::Function => self.target.parse::<FunctionArn>().is_ok(),
             Kind::Queue => self.target.parse::<QueueName>().is_ok(),
+            Kind::Topic => self.target.parse::<TopicName>().is_ok(),
         };
         if !valid {
             return Err(invalid_argument("The ARN is not well formed"));
@@ -262,6 +267,7 @@ async fn check_destination(call: &Call<'_>, bucket: &Bucket, notification: &Noti
             Err(_) => false,
         },
         Kind::Queue => notification.target.parse().is_ok_and(|queue: QueueName| options.queues.get(&queue).is_ok()),
+        Kind::Topic => options.store.tables.get(TOPICS, notification.target.as_bytes()).await?.is_some(),
     };
     if fits {
         return Ok(());

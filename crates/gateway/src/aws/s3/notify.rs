@@ -11,6 +11,8 @@ use dayfly_store::Batch;
 use dayfly_triggers::deliveries::{Deliveries, Delivery, Sender};
 use serde_json::{Value, json};
 
+/// Subject of what goes to topics.
+const SUBJECT: &str = "Amazon S3 Notification";
 /// S3, in policies.
 pub const SERVICE: &str = "s3.amazonaws.com";
 
@@ -28,6 +30,7 @@ impl Observer for Notifier {
         for notification in of_bucket(change.bucket).iter().filter(|one| one.wants(event, change.key)) {
             let text = json!({"Records": [record(change, event, &notification.id)]}).to_string();
             let mut delivery = Delivery::new(sender(change.bucket), notification.target.clone(), text);
+            delivery.subject = Some(SUBJECT.to_owned());
             delivery.trace.clone_from(&change.origin.trace);
             batch = self.0.post(batch, delivery);
         }
@@ -44,7 +47,7 @@ pub fn arn(bucket: &Bucket) -> String {
     format!("arn:aws:s3:::{}", bucket.name)
 }
 
-/// Tells queues that they will be told.
+/// Tells queues and topics that they will be told.
 pub async fn test(
     call: &Call<'_>,
     bucket: &Bucket,
@@ -61,7 +64,8 @@ pub async fn test(
             "RequestId": call.id.to_string(),
             "HostId": call.id.to_string(),
         });
-        let delivery = Delivery::new(sender(bucket), notification.target.clone(), text.to_string());
+        let mut delivery = Delivery::new(sender(bucket), notification.target.clone(), text.to_string());
+        delivery.subject = Some(SUBJECT.to_owned());
         batch = options.deliveries.post(batch, delivery);
     }
     if !batch.writes.is_empty() {

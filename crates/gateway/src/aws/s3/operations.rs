@@ -37,7 +37,7 @@ const fn operation(
 }
 
 /// Every operation that is served; the more special first.
-static OPERATIONS: [Operation; 31] = [
+static OPERATIONS: [Operation; 38] = [
     operation(Level::Service, Method::GET, "", "ListBuckets", "s3:ListAllMyBuckets"),
     operation(Level::Bucket, Method::GET, "location", "GetBucketLocation", "s3:GetBucketLocation"),
     operation(Level::Bucket, Method::GET, "uploads", "ListMultipartUploads", "s3:ListBucketMultipartUploads"),
@@ -54,6 +54,19 @@ static OPERATIONS: [Operation; 31] = [
         "notification",
         "PutBucketNotificationConfiguration",
         "s3:PutBucketNotification",
+    ),
+    operation(Level::Bucket, Method::GET, "website", "GetBucketWebsite", "s3:GetBucketWebsite"),
+    operation(Level::Bucket, Method::PUT, "website", "PutBucketWebsite", "s3:PutBucketWebsite"),
+    operation(Level::Bucket, Method::DELETE, "website", "DeleteBucketWebsite", "s3:DeleteBucketWebsite"),
+    operation(Level::Bucket, Method::GET, "policy", "GetBucketPolicy", "s3:GetBucketPolicy"),
+    operation(Level::Bucket, Method::PUT, "policy", "PutBucketPolicy", "s3:PutBucketPolicy"),
+    operation(Level::Bucket, Method::DELETE, "policy", "DeleteBucketPolicy", "s3:DeleteBucketPolicy"),
+    operation(
+        Level::Bucket,
+        Method::DELETE,
+        "publicAccessBlock",
+        "DeletePublicAccessBlock",
+        "s3:PutBucketPublicAccessBlock",
     ),
     operation(Level::Bucket, Method::GET, "list-type", "ListObjectsV2", "s3:ListBucket"),
     operation(Level::Bucket, Method::GET, "", "ListObjects", "s3:ListBucket"),
@@ -190,13 +203,13 @@ mod tests {
             Asked::NotServed(name) => format!("no {name}"),
         };
         assert_eq!(ask(Method::PUT, Level::Bucket, ""), "CreateBucket");
-        assert_eq!(ask(Method::PUT, Level::Bucket, "policy"), "no PutBucketPolicy");
+        assert_eq!(ask(Method::PUT, Level::Bucket, "policy"), "PutBucketPolicy");
         assert_eq!(
             ask(Method::PUT, Level::Bucket, "metadataJournalTable"),
             "no PutBucketMetadataJournalTableConfiguration"
         );
         assert_eq!(ask(Method::PUT, Level::Bucket, "versioning"), "no PutBucketVersioning");
-        assert_eq!(ask(Method::DELETE, Level::Bucket, "website"), "no DeleteBucketWebsite");
+        assert_eq!(ask(Method::DELETE, Level::Bucket, "website"), "DeleteBucketWebsite");
         assert_eq!(ask(Method::GET, Level::Bucket, "cors"), "NoSuchCORSConfiguration");
         assert_eq!(ask(Method::GET, Level::Bucket, "versions&prefix=a"), "no ListObjectVersions");
         assert_eq!(ask(Method::GET, Level::Bucket, "versioning"), "GetBucketVersioning");

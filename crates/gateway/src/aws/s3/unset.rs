@@ -6,7 +6,7 @@ use super::{
     error::not_implemented,
     xml::{Xml, rooted},
 };
-use crate::aws::{Error, Response};
+use crate::aws::{Error, Response, response};
 use http::StatusCode;
 
 /// AWS's error for a setting that was never set.
@@ -17,10 +17,11 @@ pub fn never_set(code: &'static str) -> Error {
 /// The answer of a bucket, or object, that was never configured.
 pub async fn answer(call: &Call<'_>, operation: &str) -> Result<Response, Error> {
     let xml = match operation {
+        // There never is one.
+        "DeletePublicAccessBlock" => return Ok(response::empty(StatusCode::NO_CONTENT)),
         "GetBucketVersioning" => rooted("VersioningConfiguration"),
         "GetBucketLogging" => rooted("BucketLoggingStatus"),
         "GetBucketAccelerateConfiguration" => rooted("AccelerateConfiguration"),
-        "GetBucketPolicyStatus" => return Err(never_set("NoSuchBucketPolicy")),
         "GetBucketRequestPayment" => {
             let mut xml = rooted("RequestPaymentConfiguration");
             xml.text("Payer", "BucketOwner");

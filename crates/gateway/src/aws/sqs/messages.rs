@@ -20,9 +20,10 @@ pub async fn send_message(call: &Call<'_>) -> Result<Value, Failure> {
     let dto: dto::SendMessage = call.input()?;
     let queue = call.queue()?;
     let settings = queue.configuration().await?;
-    let (message, bytes) = validate::message(dto, &sender(call))?;
+    let (mut message, bytes) = validate::message(dto, &sender(call))?;
     fits(&message, bytes, &settings)?;
     let digests = Digests::of(&message);
+    message.trace_header = message.trace_header.or_else(|| trace(call));
     let sent = call.gateway.options.queues.send(&queue, vec![message]).await?;
     let sent = sent.first().ok_or_else(|| Error::new("InternalServerError", "no message was sent"))?;
     Ok(digests.shown(sent))
@@ -42,8 +43,9 @@ pub async fn send_message_batch(call: &Call<'_>) -> Result<Value, Failure> {
             fits(&message, bytes, &settings).map(|()| message)
         });
         match checked {
-            Ok(message) => {
+            Ok(mut message) => {
                 shown.push((id, Digests::of(&message)));
+                message.trace_header = message.trace_header.or_else(|| trace(call));
                 messages.push(message);
             }
             Err(error) => answer.failed(&id, &error),
@@ -127,6 +129,11 @@ fn hidden(dto: dto::Receipt) -> Result<(String, u32), Error> {
 
 fn visibility(seconds: Option<i64>) -> Result<Option<u32>, Error> {
     validate::number(seconds, "VisibilityTimeout", 0..=i64::from(queues::VISIBILITY_S_MAX))
+}
+
+/// Trace header of a function that sends: what it leads to can be told from it.
+fn trace(call: &Call<'_>) -> Option<String> {
+    call.request.header("x-amzn-trace-id").filter(|trace| trace.len() <= 1024).map(str::to_owned)
 }
 
 fn sender(call: &Call<'_>) -> String {
