@@ -58,6 +58,9 @@ pub enum Error {
     /// The rules of events.
     #[error("the rules do not open: {0}")]
     Events(#[from] dayfly_triggers::events::Error),
+    /// The schedules.
+    #[error("the schedules do not open: {0}")]
+    Schedules(#[from] dayfly_triggers::schedules::Error),
     /// The tables.
     #[error("the tables do not open: {0}")]
     Tables(#[from] dayfly_tables::Error),
@@ -137,6 +140,8 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     let deliveries = dayfly_triggers::Deliveries::start(store.clone(), clock.clone(), queues.clone(), calls);
     let events = dayfly_triggers::Events::start(store.clone(), clock.clone(), deliveries.clone()).await?;
 
+    let schedules = dayfly_triggers::Schedules::start(store.clone(), clock.clone(), deliveries.clone()).await?;
+
     info!("starting the gateway");
     let gateway = Gateway::new(dayfly_gateway::Options {
         scheduler: scheduler.clone(),
@@ -149,6 +154,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
         queues: queues.clone(),
         mappings: mappings.clone(),
         events,
+        schedules,
         deliveries,
         clock,
         limits: config.limits,

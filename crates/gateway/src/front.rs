@@ -4,8 +4,8 @@
 use crate::{
     Gateway,
     aws::{
-        Error, Protocol, Request, Response, apigateway, apigatewayv2, dynamodb, events, iam, lambda, logs, s3, sns,
-        sqs, sts,
+        Error, Protocol, Request, Response, apigateway, apigatewayv2, dynamodb, events, iam, lambda, logs, s3,
+        scheduler, sns, sqs, sts,
     },
     body, dayfly, http_in,
     sender::Sender,
@@ -154,6 +154,7 @@ async fn served(
         Service::Iam => iam::answer(gateway, &request).await,
         Service::Logs => logs::answer(gateway, &request).await,
         Service::Events => events::answer(gateway, &request).await,
+        Service::Scheduler => scheduler::answer(gateway, &request).await,
         Service::Sns => sns::answer(gateway, &request).await,
         Service::Sqs(_) => sqs::answer(gateway, &request).await,
         Service::DynamoDb => dynamodb::answer(gateway, &request).await,
@@ -239,6 +240,7 @@ enum Service {
     Iam,
     ApiGateway,
     Logs,
+    Scheduler,
     Sns,
     Sqs(Protocol),
     Events,
@@ -258,6 +260,7 @@ impl Service {
             "apigateway" => Self::ApiGateway,
             "logs" => Self::Logs,
             "events" => Self::Events,
+            "scheduler" => Self::Scheduler,
             "sns" => Self::Sns,
             "sqs" => Self::Sqs(sqs::protocol(parts)),
             "dynamodb" => Self::DynamoDb,
@@ -272,7 +275,7 @@ impl Service {
 
     fn protocol(&self) -> Protocol {
         match self {
-            Self::Lambda | Self::ApiGateway => Protocol::RestJson,
+            Self::Lambda | Self::Scheduler | Self::ApiGateway => Protocol::RestJson,
             Self::S3 => Protocol::RestXml,
             Self::Logs | Self::Events | Self::DynamoDb | Self::Dayfly => Protocol::Json,
             Self::Sts | Self::Iam | Self::Sns => Protocol::Query,

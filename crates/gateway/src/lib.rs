@@ -57,6 +57,8 @@ pub struct Options {
     pub queues: dayfly_triggers::Queues,
     /// Rules of events and schedules.
     pub events: dayfly_triggers::Events,
+    /// EventBridge Scheduler's schedules.
+    pub schedules: dayfly_triggers::Schedules,
     /// What is on its way to functions and queues.
     pub deliveries: dayfly_triggers::Deliveries,
     /// Which queue's messages call which function.

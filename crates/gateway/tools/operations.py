@@ -74,6 +74,8 @@ def main():
     (OUTPUT / "apigatewayv2/operations.rs").write_text(routes("API Gateway's HTTP API interface", http_apis))
     (OUTPUT / "dynamodb/operations.rs").write_text(names("DynamoDB", model("dynamodb", "2012-08-10")))
     (OUTPUT / "iam/operations.rs").write_text(names("IAM", model("iam", "2010-05-08")))
+    schedules = model("scheduler", "2021-06-30")
+    (OUTPUT / "scheduler/operations.rs").write_text(routes("EventBridge Scheduler", schedules))
     (OUTPUT / "sns/operations.rs").write_text(names("SNS", model("sns", "2010-03-31")))
 
 

@@ -13,6 +13,7 @@ pub mod query;
 pub mod response;
 pub mod routes;
 pub mod s3;
+pub mod scheduler;
 pub mod sns;
 pub mod sqs;
 pub mod sts;

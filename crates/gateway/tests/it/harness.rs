@@ -93,10 +93,13 @@ impl Server {
         let calls = Arc::new(scheduler.clone());
         let deliveries = dayfly_triggers::Deliveries::start(store.clone(), clock.clone(), queues.clone(), calls);
         let events = dayfly_triggers::Events::start(store.clone(), clock.clone(), deliveries.clone()).await.unwrap();
+        let schedules =
+            dayfly_triggers::Schedules::start(store.clone(), clock.clone(), deliveries.clone()).await.unwrap();
         let gateway = Gateway::new(Options {
             scheduler,
             events,
             deliveries,
+            schedules,
             layers,
             environments,
             meter,
