@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 
+import browser
 import harness
 import pytest
 import web
@@ -280,3 +281,30 @@ def test_the_slackbot_counts_every_post_once(server):
     assert "each counted once" in said and "the digest was posted: " in said
     assert int(said.partition("30 events, ")[2].split()[0]) >= 3, said
     assert server.client().list_functions()["Functions"] == [], "something was left"
+
+
+@pytest.mark.skipif(browser.missing() != [], reason=f"install {' and '.join(browser.missing())}")
+def test_a_single_page_app_with_its_api_on_one_origin(server):
+    folder = ROOT / "examples" / "spa"
+    addresses = json.loads(server.cli("deploy", folder, "--json").stdout)["addresses"]
+    (site,) = [one["url"] for one in addresses if one["route"] == "site"]
+    try:
+        with browser.Browser() as page:
+            page.open(site)
+            harness.wait_until(lambda: page.text("#state") == "0 entries", seconds=60, what="the page")
+            assert page.ask("GET", "/title") == "Guestbook"
+            for name, text in [("Ada", "first <b>!</b>"), ("Bo", "grüße")]:
+                page.type("[name=name]", name)
+                page.type("[name=text]", text)
+                page.click("button")
+                harness.wait_until(lambda: page.text("#entries").startswith(name), seconds=60, what="the entry")  # noqa: B023
+            assert page.text("#state") == "2 entries"
+            assert page.text("#entries").split("\n") == ["Bogrüße", "Adafirst <b>!</b>"]
+            # Somebody else, later.
+            page.open(site)
+            harness.wait_until(lambda: page.text("#state") == "2 entries", seconds=60, what="the page again")
+            assert page.log() == []
+        steps = json.loads(server.cli("deploy", folder, "--dry-run", "--json").stdout)["plan"]
+        assert {step["action"] for step in steps} == {"unchanged"}
+    finally:
+        server.cli("destroy", folder, "--yes")

@@ -122,6 +122,8 @@ pub struct Bucket {
     pub prefix: Option<String>,
     /// Keys that end so.
     pub suffix: Option<String>,
+    /// A folder whose files are the bucket's website.
+    pub site: Option<String>,
 }
 
 /// MB of a function; how much there may be is the server's to say.

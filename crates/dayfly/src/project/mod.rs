@@ -6,6 +6,7 @@ pub mod plan;
 pub mod read;
 pub mod record;
 pub mod resources;
+pub mod site;
 
 use crate::verbs::{Error, layer};
 use manifest::{Manifest, Module, Name, Requirements};

@@ -4,7 +4,7 @@ use super::{
     Project,
     manifest::{Function, Key, Manifest, Name, Queue, Table},
     record::{Kind, Made, Record, Resource},
-    resources,
+    resources, site,
 };
 use crate::verbs::Error;
 use serde_json::{Map, Value, json};
@@ -56,6 +56,12 @@ pub async fn plan(at: &resources::At<'_>, wanted: Vec<Resource>, record: &Record
         };
         steps.push(Step { action, resource: resource.clone() });
     }
+    // A site is told where the routes are: new ones are elsewhere.
+    if steps.iter().any(|step| step.resource.kind == Kind::Api && step.action == Action::Create) {
+        for step in steps.iter_mut().filter(|step| step.resource.kind == Kind::Site && step.action == Action::Keep) {
+            step.action = Action::Change(vec!["api".to_owned()]);
+        }
+    }
     let names: BTreeSet<(Kind, &str)> = wanted.iter().map(|one| (one.kind, one.name.as_str())).collect();
     let gone = record.resources.iter().rev().filter(|made| !names.contains(&(made.resource.kind, &made.resource.name)));
     steps.extend(gone.map(|made| Step { action: Action::Delete, resource: made.resource.clone() }));
@@ -78,7 +84,7 @@ fn compare(wanted: &Resource, made: &Made) -> Result<Action, Error> {
 }
 
 /// All that the manifest asks for, in the order in which it can be made.
-pub fn resources(project: &Project, at: &resources::At<'_>, runtime: &str, code: &str) -> Vec<Resource> {
+pub fn resources(project: &Project, at: &resources::At<'_>, runtime: &str, code: &str) -> Result<Vec<Resource>, Error> {
     let manifest = &project.manifest;
     let full = |name: &Name| format!("{}-{name}", project.name);
     let mut found = Vec::new();
@@ -148,10 +154,17 @@ pub fn resources(project: &Project, at: &resources::At<'_>, runtime: &str, code:
     for (name, function) in &manifest.functions {
         routes.extend(function.routes.iter().map(|route| (format!("{} {}", route.method, route.path), full(name))));
     }
-    if !routes.is_empty() {
-        add(Kind::Api, project.name.to_string(), json!({"routes": routes}));
+    let api = (!routes.is_empty()).then(|| project.name.to_string());
+    if let Some(api) = &api {
+        add(Kind::Api, api.clone(), json!({"routes": routes}));
     }
-    found
+    for (name, bucket) in &manifest.buckets {
+        if let Some(folder) = &bucket.site {
+            let files = site::hashes(&project.folder.join(folder))?;
+            add(Kind::Site, full(name), json!({"folder": folder, "files": files, "api": api}));
+        }
+    }
+    Ok(found)
 }
 
 /// What tells functions where queues, tables and buckets are.

@@ -134,6 +134,14 @@ fn check(manifest: &Manifest, folder: &Path) -> Result<(), Problem> {
             }
         }
     }
+    for (name, bucket) in &manifest.buckets {
+        if let Some(site) = &bucket.site
+            && !folder.join(site).join("index.html").is_file()
+        {
+            let keys = ["buckets", name.as_str(), "site"];
+            return problem(&keys, format!("expected a folder with an index.html, {site} is none"));
+        }
+    }
     for (name, queue) in &manifest.queues {
         if queue.fifo && queue.batch.is_some_and(|batch| batch.0 > 10) {
             let keys = ["queues", name.as_str(), "batch"];
@@ -224,6 +232,7 @@ mod tests {
             ),
             ("[tables.t]\nkey = \"a: int\"", "dayfly.toml:2: expected string, number or binary"),
             ("[tables.t]\nkey = \"a\"\nrange = \"a\"", "dayfly.toml:3: expected another attribute"),
+            ("[buckets.b]\nsite = \"dist\"", "dayfly.toml:2: expected a folder with an index.html, dist is none"),
             ("[queues.Q]\n", "dayfly.toml:1: expected a name of lower-case letters"),
             ("requirements = 1", "dayfly.toml:1: expected the name of a requirements file, or a list of packages"),
             ("environment = { A = 1 }", "dayfly.toml:1: wrong type: integer `1`, expected a string"),

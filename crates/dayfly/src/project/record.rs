@@ -33,6 +33,8 @@ pub enum Kind {
     Notification,
     /// Routes.
     Api,
+    /// Files of a bucket that browsers see.
+    Site,
 }
 
 impl fmt::Display for Kind {
@@ -47,6 +49,7 @@ impl fmt::Display for Kind {
             Self::Schedule => "schedule",
             Self::Notification => "objects",
             Self::Api => "routes",
+            Self::Site => "site",
         })
     }
 }

@@ -1,12 +1,16 @@
 //! Makes, changes and deletes what a plan names, by the operations that everybody's tools use.
 
-use super::record::{Kind, Resource};
+use super::{
+    record::{Kind, Resource},
+    site,
+};
 use crate::{
     client::{self, Client, Request},
     verbs::{Error, FUNCTIONS, deploy, layer, service_code},
 };
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
+use std::path::Path;
 
 const LAYERS: [&str; 2] = ["2018-10-31", "layers"];
 const MAPPINGS: [&str; 2] = ["2015-03-31", "event-source-mappings"];
@@ -19,6 +23,19 @@ pub struct At<'a> {
     pub client: &'a Client,
     /// Account of what is made.
     pub account: String,
+}
+
+/// What functions and sites are made of.
+#[derive(Debug, Default)]
+pub struct Material<'a> {
+    /// The project's folder.
+    pub folder: &'a Path,
+    /// The code.
+    pub zip: &'a [u8],
+    /// ARN of the layer of packages.
+    pub layer: Option<String>,
+    /// Id of the API of the routes.
+    pub api: Option<String>,
 }
 
 impl At<'_> {
@@ -83,7 +100,7 @@ pub async fn exists(at: &At<'_>, resource: &Resource, id: Option<&str>) -> Resul
             let version = id.rsplit(':').next().unwrap_or_default();
             at.lambda("GET", &[LAYERS[0], LAYERS[1], name, "versions", version], &Value::Null).await.map(drop)
         }
-        (Kind::Notification, id) => return Ok(id.is_some()),
+        (Kind::Notification | Kind::Site, id) => return Ok(id.is_some()),
         (Kind::Mapping | Kind::Api | Kind::Packages, None) => return Ok(false),
     };
     match answer {
@@ -98,8 +115,7 @@ pub async fn make(
     at: &At<'_>,
     resource: &Resource,
     id: Option<&str>,
-    zip: &[u8],
-    layer: Option<&str>,
+    material: &Material<'_>,
 ) -> Result<Option<String>, Error> {
     let (name, spec) = (resource.name.as_str(), &resource.spec);
     match resource.kind {
@@ -130,7 +146,7 @@ pub async fn make(
             at.s3("PUT", &[name], &[], Bytes::new()).await?;
             Ok(None)
         }
-        Kind::Function => function(at, name, spec, zip, layer).await.map(|()| None),
+        Kind::Function => function(at, name, spec, material).await.map(|()| None),
         Kind::Mapping => mapping(at, spec, id).await,
         Kind::Schedule => {
             at.events("PutRule", &json!({"Name": name, "ScheduleExpression": spec["schedule"]})).await?;
@@ -143,6 +159,10 @@ pub async fn make(
             Ok(Some("set".to_owned()))
         }
         Kind::Api => api(at, name, spec, id).await,
+        Kind::Site => {
+            site::make(at, name, spec, material).await?;
+            Ok(Some("set".to_owned()))
+        }
     }
 }
 
@@ -152,7 +172,7 @@ pub async fn delete(at: &At<'_>, resource: &Resource, id: Option<&str>) -> Resul
     let answer = match (resource.kind, id) {
         (Kind::Table, _) => at.dynamodb("DeleteTable", &json!({"TableName": name})).await.map(drop),
         (Kind::Queue, _) => at.sqs("DeleteQueue", &json!({"QueueUrl": at.queue_url(name)})).await.map(drop),
-        (Kind::Bucket, _) => match empty(at, name).await {
+        (Kind::Bucket, _) => match empty(at, name, |_| false).await {
             Ok(()) => at.s3("DELETE", &[name], &[], Bytes::new()).await.map(drop),
             Err(error) => Err(error),
         },
@@ -173,7 +193,8 @@ pub async fn delete(at: &At<'_>, resource: &Resource, id: Option<&str>) -> Resul
             let none = "<NotificationConfiguration/>";
             at.s3("PUT", &[name], &[("notification", "")], none.into()).await.map(drop)
         }
-        (Kind::Mapping | Kind::Api | Kind::Packages | Kind::Notification, None) => return Ok(()),
+        (Kind::Site, Some(_)) => site::delete(at, name).await,
+        (Kind::Mapping | Kind::Api | Kind::Packages | Kind::Notification | Kind::Site, None) => return Ok(()),
     };
     match answer {
         Err(error) if !is_missing(&error) => Err(error.into()),
@@ -183,7 +204,12 @@ pub async fn delete(at: &At<'_>, resource: &Resource, id: Option<&str>) -> Resul
 
 /// Where the routes of an API are.
 pub fn address(client: &Client, api: &str) -> String {
-    format!("{}/restapis/{api}/{STAGE}/_user_request_/", client.endpoint())
+    format!("{}{}", client.endpoint(), path(api))
+}
+
+/// The same on the server's own origin.
+pub fn path(api: &str) -> String {
+    format!("/restapis/{api}/{STAGE}/_user_request_/")
 }
 
 fn is_missing(error: &client::Error) -> bool {
@@ -226,12 +252,12 @@ async fn table(at: &At<'_>, name: &str, spec: &Value) -> Result<(), Error> {
     Ok(())
 }
 
-async fn function(at: &At<'_>, name: &str, spec: &Value, zip: &[u8], layer: Option<&str>) -> Result<(), Error> {
+async fn function(at: &At<'_>, name: &str, spec: &Value, material: &Material<'_>) -> Result<(), Error> {
     let settings = json!({
         "Handler": spec["handler"], "Runtime": spec["runtime"], "MemorySize": spec["memory"], "Timeout": spec["timeout"],
-        "Environment": {"Variables": spec["environment"]}, "Layers": layer.into_iter().collect::<Vec<_>>(),
+        "Environment": {"Variables": spec["environment"]}, "Layers": material.layer.iter().collect::<Vec<_>>(),
     });
-    deploy::put(at.client, name, settings.as_object().cloned().unwrap_or_default(), zip).await?;
+    deploy::put(at.client, name, settings.as_object().cloned().unwrap_or_default(), material.zip).await?;
     // Those who call it, in this account.
     for caller in ["apigateway", "events", "s3"] {
         let permission = json!({
@@ -321,21 +347,26 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Deletes all objects of a bucket, page by page.
-async fn empty(at: &At<'_>, bucket: &str) -> Result<(), client::Error> {
+/// Deletes the objects of a bucket but those to keep, page by page.
+pub async fn empty(at: &At<'_>, bucket: &str, keep: impl Fn(&str) -> bool) -> Result<(), client::Error> {
+    let mut after = String::new();
     loop {
-        let page = at.s3("GET", &[bucket], &[("list-type", "2"), ("encoding-type", "url")], Bytes::new()).await?;
+        let query = [("list-type", "2"), ("encoding-type", "url"), ("start-after", after.as_str())];
+        let page = at.s3("GET", &[bucket], &query, Bytes::new()).await?;
         let page = String::from_utf8_lossy(&page).into_owned();
-        let keys: Vec<&str> = page.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next()).collect();
-        if keys.is_empty() {
-            return Ok(());
+        let keys = page.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next()).map(decoded);
+        let keys: Vec<String> = keys.collect();
+        let Some(last) = keys.last().cloned() else { return Ok(()) };
+        for key in keys.iter().filter(|key| !keep(key)) {
+            at.s3("DELETE", &object(bucket, key), &[], Bytes::new()).await?;
         }
-        for key in keys {
-            let key = decoded(key);
-            let path: Vec<&str> = std::iter::once(bucket).chain(key.split('/')).collect();
-            at.s3("DELETE", &path, &[], Bytes::new()).await?;
-        }
+        after = last;
     }
+}
+
+/// The path of an object.
+pub fn object<'a>(bucket: &'a str, key: &'a str) -> Vec<&'a str> {
+    std::iter::once(bucket).chain(key.split('/')).collect()
 }
 
 /// A key as `encoding-type=url` gives it.

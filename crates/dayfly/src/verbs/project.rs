@@ -9,13 +9,17 @@ use crate::{
         self, Project, app,
         plan::{Action, Step},
         record::{Kind, Record, Resource},
-        resources::{self, At},
+        resources::{self, At, Material},
+        site,
     },
 };
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use std::io::{BufRead, IsTerminal, Write};
+use std::{
+    io::{BufRead, IsTerminal, Write},
+    path::Path,
+};
 
 /// Deploys the project at the path.
 pub async fn deploy(options: &cli::Deploy) -> Result<(), Error> {
@@ -27,7 +31,7 @@ pub async fn deploy(options: &cli::Deploy) -> Result<(), Error> {
         None => deploy::newest_runtime(&client).await?,
     };
     let zip = code(&project)?;
-    let wanted = project::plan::resources(&project, &at, &runtime, &hex::encode(Sha256::digest(&zip)));
+    let wanted = project::plan::resources(&project, &at, &runtime, &hex::encode(Sha256::digest(&zip)))?;
     let record = Record::read(&client, project.name.as_str()).await?;
     let steps = project::plan::plan(&at, wanted, &record).await?;
     if options.dry_run {
@@ -39,7 +43,7 @@ pub async fn deploy(options: &cli::Deploy) -> Result<(), Error> {
     if !lost.is_empty() && !options.yes {
         confirm(&format!("{} of these hold data, which goes with them. Delete?", lost.len()))?;
     }
-    let record = carry_out(&at, &project.name.to_string(), &steps, record, &zip).await?;
+    let record = carry_out(&at, project.name.as_str(), &steps, record, (&project.folder, &zip)).await?;
     let addresses = addresses(&client, &project, &record);
     if options.json {
         let plan = json!({"project": project.name.as_str(), "plan": as_json(&steps), "addresses": addresses});
@@ -74,7 +78,7 @@ pub async fn destroy(options: &cli::Destroy) -> Result<(), Error> {
     if !options.yes {
         confirm(&format!("Delete all of {name}, with its data?"))?;
     }
-    carry_out(&at, &name, &steps, record, &[]).await?;
+    carry_out(&at, &name, &steps, record, (&options.path, &[])).await?;
     if options.json { Ok(output::json(&as_json(&steps))?) } else { Ok(output::line(&format!("deleted {name}"))?) }
 }
 
@@ -95,13 +99,11 @@ async fn carry_out(
     project: &str,
     steps: &[Step],
     mut record: Record,
-    zip: &[u8],
+    (folder, zip): (&Path, &[u8]),
 ) -> Result<Record, Error> {
-    let mut layer = steps
-        .iter()
-        .find(|step| step.resource.kind == Kind::Packages)
-        .and_then(|step| record.find(&step.resource))
-        .and_then(|made| made.id.clone());
+    let id_of = |kind: Kind| record.resources.iter().find(|made| made.resource.kind == kind)?.id.clone();
+    let (layer, api) = (id_of(Kind::Packages), id_of(Kind::Api));
+    let mut material = Material { folder, zip, layer, api };
     let mut replaced = None;
     for step in steps.iter().filter(|step| step.action != Action::Keep) {
         let resource = &step.resource;
@@ -109,18 +111,21 @@ async fn carry_out(
         let spinner = output::spinner(&format!("{} {}", resource.kind, resource.name));
         let done = if step.action == Action::Delete {
             let done = resources::delete(at, resource, id.as_deref()).await;
-            record.forget(resource);
+            if done.is_ok() {
+                record.forget(resource);
+            }
             done
         } else {
             record.begin(resource);
             record.write(at.client, project).await?;
             // What is not there any more has no id.
             let known = id.as_deref().filter(|_| step.action != Action::Create);
-            let made = resources::make(at, resource, known, zip, layer.as_deref()).await;
+            let made = resources::make(at, resource, known, &material).await;
             made.map(|id| {
-                if resource.kind == Kind::Packages {
-                    replaced = layer.take();
-                    layer.clone_from(&id);
+                match resource.kind {
+                    Kind::Packages => replaced = std::mem::replace(&mut material.layer, id.clone()),
+                    Kind::Api => material.api.clone_from(&id),
+                    _ => {}
                 }
                 record.done(resource, id);
             })
@@ -203,16 +208,17 @@ fn confirm(question: &str) -> Result<(), Error> {
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Error::Failed("nothing was done".to_owned())) }
 }
 
-/// The address of each route.
+/// The addresses of sites, and of each route.
 fn addresses(client: &Client, project: &Project, record: &Record) -> Vec<Map<String, Value>> {
-    let api = record.resources.iter().find(|made| made.resource.kind == Kind::Api).and_then(|made| made.id.as_deref());
-    let Some(api) = api else { return Vec::new() };
-    let base = resources::address(client, api);
-    let mut found = Vec::new();
-    for function in project.manifest.functions.values() {
-        for route in &function.routes {
-            let url = format!("{base}{}", route.path.trim_start_matches('/'));
-            found.push(Map::from_iter([("route".to_owned(), json!(route.method)), ("url".to_owned(), json!(url))]));
+    let entry =
+        |route: &str, url: String| Map::from_iter([("route".to_owned(), json!(route)), ("url".to_owned(), json!(url))]);
+    let of = |kind: Kind| record.resources.iter().filter(move |made| made.resource.kind == kind);
+    let mut found: Vec<_> =
+        of(Kind::Site).map(|made| entry("site", site::address(client, &made.resource.name))).collect();
+    if let Some(api) = of(Kind::Api).next().and_then(|made| made.id.as_deref()) {
+        let base = resources::address(client, api);
+        for route in project.manifest.functions.values().flat_map(|function| &function.routes) {
+            found.push(entry(&route.method, format!("{base}{}", route.path.trim_start_matches('/'))));
         }
     }
     found
