@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the Makefile's targets need and this machine lacks: a linker, Python's venv, and the packages of
 # requirements.txt in .venv. Does nothing, quickly, when all of it is there.
-# Usage: scripts/setup.sh [test]      test: also Debian's AWS CLI (version 2), for `aws logs tail`, Node, and pip
+# Usage: scripts/setup.sh [test]      test: also Debian's AWS CLI (version 2), for `aws logs tail`, Node, Chromium, and pip
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,6 +20,7 @@ wanted=()
 if [ "${1:-}" = test ] && [ "$(id -u)" = 0 ]; then
   [ -x /usr/bin/aws ] || wanted+=(awscli)
   command -v node >/dev/null || wanted+=(nodejs)
+  command -v chromedriver >/dev/null || wanted+=(chromium chromium-driver)
 fi
 
 if [ ${#missing[@]} -gt 0 ] || [ ${#wanted[@]} -gt 0 ]; then
@@ -34,10 +35,10 @@ if [ ${#missing[@]} -gt 0 ] || [ ${#wanted[@]} -gt 0 ]; then
     if [ ${#missing[@]} -gt 0 ]; then
       apt-get install -yq --no-install-recommends "${missing[@]}" >&2 </dev/null
     fi
-    # Only one test needs it, and says so when it is not there.
-    if [ ${#wanted[@]} -gt 0 ]; then
-      apt-get install -yq --no-install-recommends "${wanted[@]}" >&2 </dev/null || say "no ${wanted[*]}: its test is skipped"
-    fi
+    # Only one test needs each, and says so when it is not there.
+    for one in "${wanted[@]}"; do
+      apt-get install -yq --no-install-recommends "$one" >&2 </dev/null || say "no $one: its test is skipped"
+    done
   fi
 fi
 

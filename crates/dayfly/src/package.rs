@@ -127,14 +127,6 @@ pub fn zip(files: impl Iterator<Item = Result<(String, Vec<u8>, bool), Error>>) 
     Ok(writer.finish()?.into_inner().into())
 }
 
-/// The files of a folder that are no rubbish: their names in it, and where they are.
-pub fn files(folder: &Path) -> Result<BTreeMap<String, PathBuf>, Error> {
-    let root = folder.canonicalize().map_err(at(folder))?;
-    let mut files = BTreeMap::new();
-    collect(&root, &root, &Excludes::read(&root)?, &mut files)?;
-    Ok(files)
-}
-
 fn collect(
     root: &Path,
     folder: &Path,

@@ -26,7 +26,7 @@ pub struct At<'a> {
 }
 
 /// What functions and sites are made of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Material<'a> {
     /// The project's folder.
     pub folder: &'a Path,
@@ -69,7 +69,8 @@ impl At<'_> {
         self.client.json("lambda", method, path, &[], body).await
     }
 
-    async fn s3(
+    /// One request to S3.
+    pub async fn s3(
         &self,
         method: &str,
         path: &[&str],

@@ -4,7 +4,7 @@ use super::resources::{self, At, Material, object};
 use crate::{
     client::{self, Request},
     package,
-    verbs::Error,
+    verbs::{Error, web::media_type},
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -65,28 +65,10 @@ async fn put(at: &At<'_>, bucket: &str, key: &str, body: Bytes) -> Result<(), cl
     let path = object(bucket, key);
     // What is asked for by one name must be the newest.
     let caching = if key.ends_with(".html") || key == SETTINGS { "no-cache" } else { "max-age=3600" };
-    let headers = [("cache-control", caching), ("content-type", media_type(key))];
+    let kind = media_type(key);
+    let headers = [("cache-control", caching), ("content-type", kind.as_str())];
     at.client
         .send(Request { service: "s3", method: "PUT", path: &path, query: &[], headers: &headers, body })
         .await
         .map(drop)
-}
-
-fn media_type(name: &str) -> &'static str {
-    match name.rsplit('.').next().unwrap_or_default() {
-        "html" => "text/html; charset=utf-8",
-        "css" => "text/css; charset=utf-8",
-        "js" | "mjs" => "text/javascript; charset=utf-8",
-        "json" | "map" => "application/json",
-        "txt" => "text/plain; charset=utf-8",
-        "svg" => "image/svg+xml",
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "webp" => "image/webp",
-        "ico" => "image/x-icon",
-        "woff2" => "font/woff2",
-        "wasm" => "application/wasm",
-        "pdf" => "application/pdf",
-        _ => "application/octet-stream",
-    }
 }

@@ -123,7 +123,7 @@ pub fn show(addresses: &(String, String)) -> Result<(), Error> {
 }
 
 /// The media type of a file of this name; texts are UTF-8.
-fn media_type(name: &str) -> String {
+pub(crate) fn media_type(name: &str) -> String {
     let found = mime_guess::from_path(name).first_or_octet_stream();
     let text = found.type_() == mime_guess::mime::TEXT || found.subtype() == "javascript" || found.subtype() == "json";
     if text { format!("{found}; charset=utf-8") } else { found.to_string() }
