@@ -2,6 +2,7 @@
 //! gateway to change functions and by the scheduler to find the one a call is for.
 
 mod cache;
+mod concurrency;
 mod packages;
 mod rows;
 mod settle;
@@ -14,7 +15,7 @@ pub use versions::{AliasChange, Publish};
 
 pub(crate) use cache::Resolved;
 
-use crate::executor::Executor;
+use crate::{admission::Admission, executor::Executor};
 use bytes::Bytes;
 use cache::Cache;
 use dayfly_store::{Error as StoreError, Store, locks::Locks};
@@ -39,6 +40,7 @@ struct Inner {
     packages: Packages,
     cache: Arc<Cache>,
     executor: Arc<dyn Executor>,
+    admission: Admission,
     clock: Arc<dyn Clock>,
     /// One change of a function at a time.
     changing: Locks,
@@ -94,22 +96,27 @@ impl Functions {
     pub(crate) async fn start(
         store: Store,
         executor: Arc<dyn Executor>,
+        admission: Admission,
         clock: Arc<dyn Clock>,
         limits: &Limits,
     ) -> Result<Self, StoreError> {
         let cache = Arc::new(Cache::default());
         cache.follow(store.tables.as_ref());
         let inner = Inner {
-            rows: Rows::new(store.clone(), limits.functions),
+            rows: Rows::new(store.clone(), limits),
             packages: Packages::new(store.clone()),
             cache,
             executor,
+            admission,
             clock,
             changing: Locks::default(),
             loading: Locks::default(),
         };
         let functions = Self { inner: Arc::new(inner) };
         store.shared.sweep_marked().await?;
+        for (account, region, reserved) in functions.inner.rows.all_reserved().await? {
+            functions.inner.admission.set_reserved(&account, &region, reserved);
+        }
         for stored in functions.inner.rows.settling().await? {
             functions.settle_later(&stored, None);
         }
@@ -272,6 +279,7 @@ impl Functions {
             let versions = this.inner.rows.versions(&arn, 0, usize::MAX).await?;
             let gone: Vec<_> = versions.iter().map(VersionChange::Gone).collect();
             this.write_with(&arn, Some(&read), None, &gone).await?;
+            this.tell_reserved(&arn).await?;
             for function in versions.iter().chain([&read.stored.function]) {
                 this.inner.executor.retire(&function.revision_id);
             }
@@ -355,6 +363,7 @@ impl Functions {
         let resolved = Resolved {
             id: stored.id,
             access: Arc::new(stored.access(arn.qualifier.as_ref())),
+            reserved: stored.reserved,
             timeout_s_max: stored.function.timeout_s.max(stored.published.timeout_s_max),
             function: Arc::new(function),
             other: other.map(|(weight, function)| (weight, Arc::new(function))),

@@ -61,8 +61,10 @@ impl Handle {
     /// Starts a scheduler with another policy for asynchronous events.
     pub async fn start_with(parts: Parts, policy: AsyncPolicy) -> Result<Self, StoreError> {
         let Parts { store, worker: executor, meter, clock, limits } = parts;
-        let functions = Functions::start(store.clone(), Arc::clone(&executor), Arc::clone(&clock), &limits).await?;
         let admission = Admission::new(limits.concurrency);
+        let functions =
+            Functions::start(store.clone(), Arc::clone(&executor), admission.clone(), Arc::clone(&clock), &limits)
+                .await?;
         let calls =
             Calls::new(Arc::clone(&executor), meter.clone(), store.clone(), Arc::clone(&clock), limits.concurrency);
         let jobs = Jobs::start(
@@ -157,7 +159,7 @@ impl Handle {
     async fn admit(&self, invocation: &Invocation) -> Result<(Resolved, Permit, Uncommitted), InvokeError> {
         self.check(invocation, self.inner.limits.sync_payload_bytes)?;
         let function = self.inner.functions.resolve(&invocation.function).await?;
-        let permit = self.inner.admission.admit(&function.function.arn)?;
+        let permit = self.inner.admission.admit(&function.function.arn, function.reserved)?;
         let uncommitted = self.inner.calls.reserve().await?;
         Ok((function, permit, uncommitted))
     }

@@ -340,7 +340,6 @@ def check_lists():
 def check_unsupported():
     lam.delete_function_concurrency(FunctionName="f")
     for name, call, arguments in [
-        ("PutFunctionConcurrency", lam.put_function_concurrency, dict(FunctionName="f", ReservedConcurrentExecutions=1)),
         ("GetLayerVersionPolicy", lam.get_layer_version_policy, dict(LayerName="l", VersionNumber=1)),
         ("ListProvisionedConcurrencyConfigs", lam.list_provisioned_concurrency_configs, dict(FunctionName="f")),
         ("ListFunctionEventInvokeConfigs", lam.list_function_event_invoke_configs, dict(FunctionName="f")),

@@ -3,7 +3,7 @@
 use super::{Pump, event::Event, outcomes::Conclusion, window::Place};
 use crate::call::{Ran, Uncommitted, Watch};
 use dayfly_store::{Batch, Error as StoreError, Lease};
-use dayfly_types::{InvokeError, Outcome, Timestamp};
+use dayfly_types::{InvokeError, Outcome, ThrottleReason, Timestamp};
 use std::{sync::Arc, time::Duration};
 use tracing::{Instrument, debug_span};
 
@@ -43,7 +43,7 @@ impl Pump {
                 Ok(_) | Err(InvokeError::FunctionNotFound(_)) => return Err(Ended::For(Conclusion::FunctionDeleted)),
                 Err(error) => return Err(Ended::Early(error)),
             };
-            let permit = self.inner.admission.admit(&resolved.function.arn).map_err(Ended::Early)?;
+            let permit = self.inner.admission.admit(&resolved.function.arn, resolved.reserved).map_err(Ended::Early)?;
             let uncommitted = self.inner.calls.reserve().await.map_err(Ended::Early)?;
             Ok((resolved, permit, uncommitted))
         };
@@ -82,6 +82,11 @@ impl Pump {
                 return Verdict::Conclude(Conclusion::Failed { error_type: "InvalidRequestContent".to_owned() });
             }
             InvokeError::FunctionNotFound(_) => return Verdict::Conclude(Conclusion::FunctionDeleted),
+            // A function that is at its own limit says nothing about what the machine can hold.
+            InvokeError::Throttled {
+                reason: ThrottleReason::ReservedFunctionConcurrentInvocationLimitExceeded,
+                ..
+            } => {}
             InvokeError::Throttled { .. } => self.inner.window.throttled(),
             InvokeError::NotReady(_) | InvokeError::Cancelled | InvokeError::ShuttingDown => {}
             InvokeError::Internal(reason) => {

@@ -23,6 +23,8 @@ pub(crate) struct Resolved {
     pub function: Arc<FunctionConfiguration>,
     /// What some calls of an alias run instead, and the part of them, from 0 to 1.
     pub other: Option<(f64, Arc<FunctionConfiguration>)>,
+    /// Calls at a time that are kept for the function, and that it has at most.
+    pub reserved: Option<u32>,
     /// The longest timeout of all versions of the function.
     pub timeout_s_max: u32,
     /// Who may call it, and where.

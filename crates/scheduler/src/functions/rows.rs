@@ -15,8 +15,8 @@ use super::Error;
 use bytes::Bytes;
 use dayfly_store::{Batch, Error as StoreError, Precondition, Row, Store, shared};
 use dayfly_types::{
-    AccountId, CodeReference, FunctionArn, FunctionConfiguration, FunctionUrl, FunctionUrlId, Qualifier, Region,
-    ResourcePolicy,
+    AccountId, CodeReference, FunctionArn, FunctionConfiguration, FunctionUrl, FunctionUrlId, Limits, Qualifier,
+    Region, ResourcePolicy,
     function::{LastUpdate, State},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -29,6 +29,8 @@ use uuid::Uuid;
 const VERSIONS: &str = "function_versions";
 const URLS: &str = "function_urls";
 pub(super) const FUNCTIONS: &str = "functions";
+/// Calls at a time that reservations leave to all other functions.
+const UNRESERVED_MIN: u32 = 100;
 const TOTALS: &str = "function_totals";
 /// Times the totals are tried anew when another server changed them; this server's own writers take turns.
 const TRIES: usize = 16;
@@ -55,6 +57,9 @@ pub(super) struct Stored {
     /// Its aliases by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aliases: BTreeMap<String, Alias>,
+    /// Calls at a time that are kept for it, and that it has at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<u32>,
 }
 
 /// What is known of a function's versions without reading them.
@@ -113,6 +118,9 @@ pub(super) struct Read {
 pub(super) struct Totals {
     pub functions: u64,
     pub code_bytes: u64,
+    /// Calls at a time that are kept for single functions, all together.
+    #[serde(default)]
+    pub reserved: u32,
 }
 
 impl Stored {
@@ -126,6 +134,7 @@ impl Stored {
             qualified_access: BTreeMap::new(),
             published: Published::default(),
             aliases: BTreeMap::new(),
+            reserved: None,
         }
     }
 
@@ -226,14 +235,15 @@ impl VersionChange<'_> {
 pub(super) struct Rows {
     store: Store,
     limit: u64,
+    concurrency: u32,
     /// Writers take turns, so that the totals conflict only with another server's.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Rows {
-    /// Rows of `store`, at most `limit` functions per account.
-    pub(super) fn new(store: Store, limit: u64) -> Self {
-        Self { store, limit, turn: Arc::default() }
+    /// Rows of `store`, at most as many functions per account as `limits` says.
+    pub(super) fn new(store: Store, limits: &Limits) -> Self {
+        Self { store, limit: limits.functions, concurrency: limits.concurrency, turn: Arc::default() }
     }
 
     pub(super) async fn read(&self, arn: &FunctionArn) -> Result<Option<Read>, StoreError> {
@@ -365,7 +375,8 @@ impl Rows {
         let bytes = |stored: Option<&Stored>| {
             stored.map_or(0, |stored| stored.visible().code.size_bytes + stored.published.code_bytes)
         };
-        if old.is_some() == new.is_some() && bytes(old) == bytes(new) {
+        let reserved = |stored: Option<&Stored>| stored.and_then(|stored| stored.reserved).unwrap_or_default();
+        if old.is_some() == new.is_some() && bytes(old) == bytes(new) && reserved(old) == reserved(new) {
             return Ok(batch);
         }
         let key = format!("{}/{}", arn.account, arn.region);
@@ -379,7 +390,33 @@ impl Rows {
         }
         totals.functions = (totals.functions + u64::from(new.is_some())).saturating_sub(u64::from(old.is_some()));
         totals.code_bytes = (totals.code_bytes + bytes(new)).saturating_sub(bytes(old));
+        totals.reserved = totals.reserved.saturating_sub(reserved(old)).saturating_add(reserved(new));
+        let least = self.concurrency.min(UNRESERVED_MIN);
+        if reserved(new) > reserved(old) && self.concurrency.saturating_sub(totals.reserved) < least {
+            return Err(Error::Invalid(format!(
+                "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution \
+                 below its minimum value of [{least}]."
+            )));
+        }
         Ok(batch.write(TOTALS, key, Some(to_json(&totals)), precondition))
+    }
+
+    /// What is reserved in each account and region.
+    pub(super) async fn all_reserved(&self) -> Result<Vec<(AccountId, Region, u32)>, StoreError> {
+        let mut all = Vec::new();
+        let mut pages = self.store.tables.pages(TOTALS, [], [0xff]);
+        while let Some(rows) = pages.next().await? {
+            for row in rows {
+                let totals: Totals = from_json(TOTALS, &row.value)?;
+                let key = std::str::from_utf8(&row.key).unwrap_or_default();
+                if let Some((account, region)) = key.split_once('/')
+                    && let (Ok(account), Ok(region)) = (account.parse(), region.parse())
+                {
+                    all.push((account, region, totals.reserved));
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Functions of the account in all regions. Another region's count is not guarded by the commit: two servers that

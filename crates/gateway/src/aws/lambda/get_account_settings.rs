@@ -15,6 +15,7 @@ pub async fn get_account_settings(gateway: &Gateway, request: &Request) -> Resul
     let account = request.principal.account();
     authorise(&request.principal, "lambda:GetAccountSettings", "*", account)?;
     let limits = &gateway.options.limits;
+    let reserved = gateway.options.scheduler.functions().all_reserved(account, &request.region).await?;
     let (functions, bytes) = gateway.options.scheduler.functions().usage(account, &request.region).await?;
     Ok(response::json(
         StatusCode::OK,
@@ -24,7 +25,7 @@ pub async fn get_account_settings(gateway: &Gateway, request: &Request) -> Resul
                 "CodeSizeUnzipped": limits.code_unzipped_bytes,
                 "CodeSizeZipped": limits.code_zip_bytes,
                 "ConcurrentExecutions": limits.concurrency,
-                "UnreservedConcurrentExecutions": limits.concurrency,
+                "UnreservedConcurrentExecutions": limits.concurrency.saturating_sub(reserved),
             },
             "AccountUsage": {"TotalCodeSize": bytes, "FunctionCount": functions},
         }),

@@ -20,6 +20,9 @@ pub async fn get_function(gateway: &Gateway, request: &Request, named: &str) -> 
     if !found.tags.is_empty() {
         body["Tags"] = json!(found.tags);
     }
+    if let Some(reserved) = gateway.options.scheduler.functions().reserved(&arn).await? {
+        body["Concurrency"] = json!({"ReservedConcurrentExecutions": reserved});
+    }
     Ok(response::json(StatusCode::OK, &body))
 }
 

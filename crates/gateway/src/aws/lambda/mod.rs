@@ -116,10 +116,9 @@ pub async fn answer(gateway: &Gateway, request: Request) -> Result<Response, Err
         "UpdateAlias" => aliases::update(gateway, &request, named, last).await,
         "DeleteAlias" => aliases::delete(gateway, &request, named, last).await,
         "ListAliases" => aliases::list(gateway, &request, named).await,
-        "GetFunctionConcurrency" => function_concurrency::get_function_concurrency(gateway, &request, named).await,
-        "DeleteFunctionConcurrency" => {
-            function_concurrency::delete_function_concurrency(gateway, &request, named).await
-        }
+        "PutFunctionConcurrency" => function_concurrency::put(gateway, &request, named).await,
+        "GetFunctionConcurrency" => function_concurrency::get(gateway, &request, named).await,
+        "DeleteFunctionConcurrency" => function_concurrency::delete(gateway, &request, named).await,
         other => Err(Error::unsupported(other)),
     }
 }
