@@ -105,7 +105,7 @@ def test_events_and_messages_wait_for_their_turn(server, client):
 
 
 def test_a_noisy_function_leaves_room_for_a_quiet_one(tmp_path):
-    with harness.Server(tmp_path / "data", config="[limits]\nconcurrency = 20\n") as server:
+    with harness.Server(tmp_path / "data", config="[limits]\nconcurrency = 40\n") as server:
         for name in ["noisy", "quiet"]:
             server.create(name, FUNCTION)
         client, over, reasons = server.client(), threading.Event(), set()
@@ -113,13 +113,13 @@ def test_a_noisy_function_leaves_room_for_a_quiet_one(tmp_path):
         def shout():
             while not over.is_set():
                 try:
-                    client.invoke(FunctionName="noisy", Payload=b'{"sleep": 0.3}')
+                    client.invoke(FunctionName="noisy", Payload=b'{"sleep": 0.5}')
                 except client.exceptions.TooManyRequestsException as error:
                     reasons.add(error.response["Reason"])
                     over.wait(0.05)
 
-        with concurrent.futures.ThreadPoolExecutor(32) as clients:
-            shouting = [clients.submit(shout) for _ in range(32)]
+        with concurrent.futures.ThreadPoolExecutor(48) as clients:
+            shouting = [clients.submit(shout) for _ in range(48)]
             try:
                 harness.wait_until(lambda: reasons, what="the noisy function has all that it gets")
                 for _ in range(20):

@@ -2,7 +2,7 @@
 //! and a fair share of the rest. Memory is the worker's to place.
 //!
 //! A function without a reservation gets a place while it has fewer than [`SHARE`] times what is still free. Alone it so
-//! gets nearly all there is (19 of 20 places), `n` greedy ones get about the same each, and there is always a place
+//! gets nine tenths of all there is, `n` greedy ones get about the same each, and there is always a place
 //! left for one that has none. It is the dynamic threshold that switches share their memory by (Choudhury and Hahne,
 //! 1998).
 
@@ -16,8 +16,9 @@ use tokio::sync::Notify;
 
 /// What a throttled caller is told to wait. Calls are short, so the next second is as good a guess as any.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// A function has at most so many times the free places.
-const SHARE: u32 = 19;
+/// A function has at most so many times the free places. A caller that makes one call after the other needs two or three:
+/// an answer is on its way before its instance is gone.
+const SHARE: u32 = 9;
 
 /// Counts the calls in flight.
 #[derive(Clone)]
@@ -179,13 +180,13 @@ mod tests {
             std::iter::from_fn(|| admission.admit(&arn, None).ok()).collect()
         };
         let first = take("first");
-        assert_eq!(first.len(), 950);
+        assert_eq!(first.len(), 900);
         let second = take("second");
         assert!(second.len() >= 40, "{}", second.len());
         let modest = admission.admit(&function("eu-west-1", "modest"), None);
         assert!(modest.is_ok(), "two that are greedy leave a place");
         // Once calls end, the two come to have the same.
         drop(first);
-        assert!(take("second").len() + second.len() > 900);
+        assert!(take("second").len() + second.len() > 850);
     }
 }
