@@ -144,6 +144,16 @@ def test_chunks_share_an_instance(button, chunksize):
     assert job.wait(10) and sum(record["calls"] for record in job.records()) == 100 and len(job.records()) < 100
 
 
+def test_an_item_that_dies_takes_no_other_with_it(button):
+    def die(x):
+        return os._exit(3) if x == 57 else x
+
+    job = dayfly.map(die, range(300), chunksize="auto", return_exceptions=True)
+    results = list(job)
+    assert isinstance(results.pop(57), dayfly.InstanceDied) and results == [x for x in range(300) if x != 57]
+    assert job.wait(10) and job.counts == {"calls": 300, "running": 0, "done": 299, "failed": 1}
+
+
 # What goes wrong -----------------------------------------------------------------------------------------------------
 
 

@@ -61,6 +61,10 @@ class Answer:
         """Where the answer lies in the store, until it is fetched."""
         return self._body[1:].decode() if self._body[:1] == b"@" else None
 
+    def died(self) -> bool:
+        """Whether the call had an instance and did not answer."""
+        return self._status in ("timeout", "out_of_memory", "exit")
+
     def count(self) -> int:
         """How many calls it answers, as far as it tells: of those that died together, one."""
         with self._lock:
@@ -228,6 +232,10 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
         with self._condition:
             if self._state == "PENDING":
                 self._state = "RUNNING"
+
+    def undone(self, answer: Answer) -> int:
+        """How many of its items are sent again after this answer."""
+        return 0
 
     def set_answer(self, answer: Answer, place: int) -> None:
         """The call has ended. Does nothing when it was cancelled here."""

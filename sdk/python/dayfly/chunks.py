@@ -1,7 +1,8 @@
 """Chunks: calls that stand for several items of a map, one after the other in one instance.
 
 An item has a future of its own only where somebody asks for one: making ten thousand takes longer than ten thousand
-small calls. A call with a time limit answers as many items as it got done, at least one; the others are sent again.
+small calls. A call with a time limit answers as many items as it got done, at least one; the others are sent again. So are
+all items of such a call that died, a hundredth of them in each call, until one that dies does so alone.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from .answers import Answer, Future
 class Chunk(Future[Any]):
     """The future of one call with several items."""
 
-    def __init__(self, first: int, arguments: list[tuple[Any, ...]], left: Callable[["Chunk", int], None]) -> None:
-        """The items from number `first` on. `left` is told of how many were done where that were not all."""
+    def __init__(
+        self, first: int, arguments: list[tuple[Any, ...]], left: Optional[Callable[["Chunk", int], None]]
+    ) -> None:
+        """The items from number `first` on. `left` is told of how many were done where the others can be sent again."""
         super().__init__()
         self.first = first
         self.size = self.weight = len(arguments)
         # Until the call has ended.
         self.arguments = arguments
+        # Whether a call was made for it.
+        self.called = False
         # What this call left undone, where results are read in order.
         self.rest: Optional[Chunk] = None
         self._left = left
@@ -60,11 +65,23 @@ class Chunk(Future[Any]):
 
     def set_answer(self, answer: Answer, place: int) -> None:
         """See `Future`."""
-        if answer.done is not None and answer.done < self.size:
-            self._left(self, max(1, answer.done))
+        left = self.undone(answer)
+        if left and self._left is not None:
+            done = self.size - left
+            self._left(self, done)
+            if done == 0:
+                return
         super().set_answer(answer, place)
         self.arguments = []
         self._tell()
+
+    def undone(self, answer: Answer) -> int:
+        """See `Future`."""
+        if self._left is None or self.done():
+            return 0
+        if answer.done is not None:
+            return max(0, self.size - max(1, answer.done))
+        return self.size if self.size > 1 and answer.died() else 0
 
     def set_lost(self, error: BaseException) -> None:
         """See `Future`."""

@@ -30,6 +30,8 @@ _CHUNK_S = 0.1
 _CHUNK_MAX = 10_000
 # Of arguments that are not numbers, text and the like, and of items without end, there is no telling.
 _CHUNK_GROWTH = 4
+# Into how many calls the items of one that died go: ten thousand are tried alone after the second death.
+_CHUNK_PIECES = 100
 _CHUNK_BYTES = 1 << 20
 # What the server runs at a time by default, for each of its processors.
 _IN_FLIGHT_PER_PROCESSOR = 8
@@ -234,13 +236,8 @@ class MapFeed:
         """See `Feed`."""
         with self._changed:
             self._error = error
-            again = list(self._again)
-            self._again.clear()
-        for future in [*again, *self._unsent()]:
-            if isinstance(error, Cancelled):
-                future.cancel()
-            else:
-                future.set_lost(error)
+        self._end_again()
+        _end(self._unsent(), error)
         with self._changed:
             self._made_all = True
             self._changed.notify_all()
@@ -300,7 +297,7 @@ class MapFeed:
         with self._changed:
             if self._error is not None and not lost:
                 return None
-            chunk = Chunk(self._sent, many, self._left_undone)
+            chunk = Chunk(self._sent, many, self._left_undone if self._automatic else None)
             self._sent += len(many)
             if self._kept is not None:
                 chunk.give_futures(self._kept[chunk.first : self._sent])
@@ -317,16 +314,37 @@ class MapFeed:
             size = self._next_size() if self._seconds_per_item is not None else chunk.size
             if size < chunk.size:
                 self._cut(chunk, size)
-            self._out += 1
-        chunk.add_done_callback(self._tune)
+            first, chunk.called = not chunk.called, True
+            self._out += first
+        if first:
+            chunk.add_done_callback(self._tune)
         return Call([chunk], lambda: pickling.calls(chunk.arguments, _CHUNK_S))
 
     def _left_undone(self, chunk: Chunk, done: int) -> None:
+        """Has the items after those that are `done` sent again; where none is, because the call died, all of them in pieces."""
         with self._changed:
-            self._cut(chunk, done)
+            if done > 0:
+                self._cut(chunk, done)
+            else:
+                size = max(1, chunk.size // _CHUNK_PIECES)
+                self._again.append(chunk)
+                while chunk.size > size:
+                    chunk = self._cut(chunk, size)
+                self._changed.notify_all()
+            ended = self._error is not None
+        if ended:
+            self._end_again()
 
-    def _cut(self, chunk: Chunk, at: int) -> None:
-        """Has the items from `at` on sent by themselves. With the lock held."""
+    def _end_again(self) -> None:
+        """The job has ended, and what was to be sent again with it."""
+        with self._changed:
+            again, error = list(self._again), self._error
+            self._again.clear()
+        if error is not None:
+            _end(again, error)
+
+    def _cut(self, chunk: Chunk, at: int) -> Chunk:
+        """Has the items from `at` on sent by themselves, as the chunk it gives. With the lock held."""
         rest = chunk.cut(at)
         rest.rest, chunk.rest = chunk.rest, None
         if self.keep:
@@ -339,6 +357,7 @@ class MapFeed:
             rest.add_done_callback(self._completed)
         self._again.append(rest)
         self._changed.notify_all()
+        return rest
 
     def _unsent(self) -> list[Future[Any]]:
         """Futures of what no call was made for. Those of chunks are made for the reader, who is to hear of each item."""
@@ -424,6 +443,14 @@ class MapFeed:
         with self._changed:
             self._waits_for_reader = False
             self._changed.notify_all()
+
+
+def _end(futures: Iterable[Future[Any]], error: BaseException) -> None:
+    for future in futures:
+        if isinstance(error, Cancelled):
+            future.cancel()
+        else:
+            future.set_lost(error)
 
 
 def run_map(

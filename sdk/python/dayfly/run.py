@@ -277,12 +277,9 @@ class Run:
         store = self.endpoint.store
         record = {**header, "calls": 0}
         answer = Answer(str(header.get("status")), body, record, store)
-        count = sent = _items(call)
-        if answer.done is not None:
-            # The others are sent again.
-            count = min(sent, answer.done)
-            self.counts["calls"] -= sent - count
-        record["calls"] = count
+        again = sum(future.undone(answer) for future in call.futures)
+        self.counts["calls"] -= again
+        record["calls"] = count = _items(call) - again
         self.records.append(record)
         self.cost_usd += float(header.get("cost_usd") or 0.0)
         status = str(header.get("status"))

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import itertools
+import pickle
 import sys
 import threading
 import time
@@ -141,3 +142,59 @@ def test_an_iterable_that_gives_too_little(serve):
     serve()
     results = list(dayfly.map(abs, Short(), chunksize=4, return_exceptions=True))
     assert results[:6] == list(range(6)) and {type(x) for x in results[6:]} == {ValueError} and len(results) == 10
+
+
+def dying(*deadly):
+    """A server whose calls die over these items."""
+
+    def script(connection):
+        function = connection.begin()
+        while True:
+            frame = connection.next()
+            if frame is None:
+                return
+            if frame.kind == "C":
+                data = pickle.loads(frame.body[1:])
+                items = [args[0] for args in (data[1] if frame.body[:1] == b"T" else data)]
+                number = frame.header["n"]
+                if set(items) & set(deadly):
+                    connection.outcome(number, "exit", peer.died("Runtime.ExitError", "exit status 3"))
+                else:
+                    connection.outcome(number, "success", function(frame.body))
+            elif frame.kind in "ZX" and frame.header == {}:
+                connection.send("D", {"calls": 1})
+                connection.finish()
+                return
+
+    return script
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("sized", [True, False])
+def test_an_item_dies_alone(serve, ordered, sized):
+    found = serve(dying(7, 911))
+    items = range(2_000)
+    job = dayfly.map(
+        abs, items if sized else iter(items), chunksize="auto", ordered=ordered, return_exceptions=True, max_in_flight=16
+    )
+    results = list(job)
+    if ordered:
+        assert [place for place, x in enumerate(results) if isinstance(x, dayfly.InstanceDied)] == [7, 911]
+    assert sorted(x for x in results if isinstance(x, int)) == [x for x in items if x not in (7, 911)]
+    assert job.wait(10) and job.counts == {"calls": 2_000, "running": 0, "done": 1_998, "failed": 2}
+    assert sum(record["calls"] for record in job.records()) == 2_000
+    assert len(calls_of(found)) < 600
+
+
+def test_items_of_a_call_that_died_have_futures_of_their_own(serve):
+    serve(dying(3))
+    futures = dayfly.map(abs, range(10), chunksize="auto").futures
+    assert isinstance(futures[3].exception(10), dayfly.InstanceDied)
+    assert [future.result(10) for future in futures if future is not futures[3]] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+
+
+def test_a_call_of_a_given_size_dies_as_one(serve):
+    found = serve(dying(3))
+    results = list(dayfly.map(abs, range(8), chunksize=4, return_exceptions=True))
+    assert {type(x) for x in results[:4]} == {dayfly.InstanceDied} and results[4:] == [4, 5, 6, 7]
+    assert len(calls_of(found)) == 2
