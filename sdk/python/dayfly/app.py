@@ -176,18 +176,23 @@ class App:
         return decorate
 
     def get(self, path: str) -> Callable[[_Function], _Function]:
+        """`route` for GET."""
         return self.route(path, ["GET"])
 
     def post(self, path: str) -> Callable[[_Function], _Function]:
+        """`route` for POST."""
         return self.route(path, ["POST"])
 
     def put(self, path: str) -> Callable[[_Function], _Function]:
+        """`route` for PUT."""
         return self.route(path, ["PUT"])
 
     def patch(self, path: str) -> Callable[[_Function], _Function]:
+        """`route` for PATCH."""
         return self.route(path, ["PATCH"])
 
     def delete(self, path: str) -> Callable[[_Function], _Function]:
+        """`route` for DELETE."""
         return self.route(path, ["DELETE"])
 
     def every(self, span: str, **settings: Any) -> Callable[[_Function], _Handler]:

@@ -263,8 +263,8 @@ class MapFeed:
             return self._automatic and self._out > 0
         return self._is_ahead(size)
 
-    def _next_size(self) -> int:
-        """Items of the next call."""
+    def _next_size(self, more: int = 0) -> int:
+        """Items of the next call, where `more` are to be sent than the feed knows of."""
         if not self._automatic:
             return self._size
         each = self._seconds_per_item
@@ -275,7 +275,9 @@ class MapFeed:
             wanted = -(-self.total // (2 * processors))
         else:
             # Everybody gets some, also at the end.
-            wanted = -(-(self.total - self._sent) // (4 * processors))
+            with self._changed:
+                more += self.total - self._sent + sum(chunk.size for chunk in self._again)
+            wanted = -(-more // (4 * processors))
         if each is not None:
             wanted = min(wanted, int(_CHUNK_S / max(each, 1e-7)))
         return max(1, min(wanted, _CHUNK_MAX))
@@ -311,7 +313,7 @@ class MapFeed:
         if not self._automatic:
             return Call([chunk], lambda: pickling.calls(chunk.arguments))
         with self._changed:
-            size = self._next_size() if self._seconds_per_item is not None else chunk.size
+            size = self._next_size(chunk.size) if self._seconds_per_item is not None else chunk.size
             if size < chunk.size:
                 self._cut(chunk, size)
             first, chunk.called = not chunk.called, True
