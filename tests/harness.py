@@ -20,6 +20,8 @@ import boto3
 from botocore.config import Config
 
 ROLE = "arn:aws:iam::000000000000:role/test"
+# Processes of servers.
+STARTED = []
 RUNTIME = f"python3.{sys.version_info.minor}"
 BINARY = os.environ.get("DAYFLY_BIN", "")
 CGROUP_V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
@@ -56,6 +58,7 @@ class Server:
             env={**os.environ, **self.environment},
             text=True,
         )
+        STARTED.append(self.process)
         line = self.process.stdout.readline()
         found = re.match(r"dayfly: listening on (https?://\S+)", line)
         if not found:
@@ -152,6 +155,12 @@ class Server:
                 raise
 
 
+def running():
+    """Process ids of the servers that run now: what one of them starts is no trace of another."""
+    STARTED[:] = [process for process in STARTED if process.poll() is None]
+    return {process.pid for process in STARTED}
+
+
 class Traces:
     """Processes, mounts, cgroups and network namespaces that a server can leave behind."""
 
@@ -162,10 +171,10 @@ class Traces:
     def now(cls, folder):
         return cls(
             {
-                "processes": descendants(os.getpid()),
+                "processes": descendants(os.getpid(), running()),
                 "mounts": mounts(folder),
                 "cgroups": cgroups(folder),
-                "networks": networks(),
+                "networks": networks(running()),
             }
         )
 
@@ -188,13 +197,13 @@ def process_table():
     return table
 
 
-def descendants(root):
-    """Every living process below `root`, with its command."""
+def descendants(root, without=()):
+    """Every living process below `root`, with its command; those of `without`, and what is below them, left out."""
     table, found, waiting = process_table(), set(), [root]
     while waiting:
         parent = waiting.pop()
         for pid, (above, state) in table.items():
-            if above == parent:
+            if above == parent and pid not in without:
                 waiting.append(pid)
                 if state != "Z":
                     found.add(f"{pid} {command(pid)}")
@@ -221,10 +230,10 @@ def cgroups(folder):
     return {path for path, _, _ in os.walk("/sys/fs/cgroup") if server_id in path}
 
 
-def networks():
-    """Inodes of the network namespaces of processes below this one."""
+def networks(without=()):
+    """Inodes of the network namespaces of processes below this one, and not below those of `without`."""
     found = set()
-    for entry in {line.split()[0] for line in descendants(os.getpid())}:
+    for entry in {line.split()[0] for line in descendants(os.getpid(), without)}:
         try:
             found.add(os.readlink(f"/proc/{entry}/ns/net"))
         except OSError:

@@ -4,11 +4,16 @@ use super::Error;
 use crate::{cli, client::Client, output};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 const POLL: Duration = Duration::from_millis(500);
 // Events of one call are stored when it ends, so a line can turn up behind later ones; look back this far for those.
 const LOOK_BACK_MS: i64 = 20_000;
+// A call's lines are stored a moment after its answer: how long a log that is not there yet is waited for.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Prints the events since `--since`, and with `-f` those that follow.
 pub async fn run(options: &cli::Logs) -> Result<(), Error> {
@@ -41,6 +46,7 @@ async fn events(client: &Client, options: &cli::Logs, from: i64) -> Result<Vec<V
     let group = format!("/aws/lambda/{name}");
     let mut events = Vec::new();
     let mut token: Option<String> = None;
+    let asked = Instant::now();
     loop {
         let mut query = json!({"logGroupName": group, "startTime": from.max(0)});
         if let Some(pattern) = &options.filter {
@@ -62,6 +68,11 @@ async fn events(client: &Client, options: &cli::Logs, from: i64) -> Result<Vec<V
             // A function that was never called has no group yet: wait for it, or say so.
             Err(error) if super::service_code(&error) == Some("ResourceNotFoundException") && options.follow => {
                 return Ok(Vec::new());
+            }
+            Err(error)
+                if super::service_code(&error) == Some("ResourceNotFoundException") && asked.elapsed() < GRACE =>
+            {
+                tokio::time::sleep(POLL / 5).await;
             }
             Err(error) if super::service_code(&error) == Some("ResourceNotFoundException") => {
                 return Err(Error::Failed(format!(
