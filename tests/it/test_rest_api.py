@@ -379,6 +379,95 @@ def test_an_api_is_put_together_by_hand(apis, arns, server):
     apis.delete_rest_api(restApiId=api["id"])
 
 
+def test_authorizers_and_a_preflight_are_put_together_by_hand(apis, arns, server):
+    api = apis.create_rest_api(name="by hand", tags={"of": "tests"})
+    here = {"restApiId": api["id"]}
+    pets = apis.create_resource(parentId=api["rootResourceId"], pathPart="pets", **here)["id"]
+    one = apis.create_resource(parentId=pets, pathPart="{id}", **here)["id"]
+    sources = "method.request.header.X-Key,method.request.querystring.key"
+    keeper = apis.create_authorizer(
+        name="keeper", type="REQUEST", authorizerUri=uri(arns["request"]), identitySource=sources, **here
+    )  # fmt: skip
+    assert (keeper["type"], keeper["identitySource"], keeper["authorizerResultTtlInSeconds"]) == ("REQUEST", sources, 300)
+    get = {**here, "resourceId": one, "httpMethod": "GET"}
+    apis.put_method(authorizationType="CUSTOM", authorizerId=keeper["id"], **get)
+    apis.put_integration(type="AWS_PROXY", integrationHttpMethod="POST", uri=uri(arns["web"]), **get)
+    options = {**get, "httpMethod": "OPTIONS"}
+    allow = "method.response.header.Access-Control-Allow-"
+    apis.put_method(authorizationType="NONE", **options)
+    apis.put_method_response(statusCode="200", responseParameters={allow + "Origin": False, allow + "Methods": False}, **options)
+    # As tools write it: AWS wants no quotes there.
+    apis.put_integration(type="MOCK", requestTemplates={"application/json": "{statusCode:200}"}, **options)
+    apis.put_integration_response(
+        statusCode="200", responseParameters={allow + "Origin": "'*'", allow + "Methods": "'GET'"}, **options
+    )
+    apis.create_deployment(stageName="test", **here)
+
+    def ask(path, method="GET", **headers):
+        where = f"/restapis/{api['id']}/test/_user_request_{path}"
+        return web.request(server, where, method, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    assert ask("/pets/1").status == 401
+    assert ask("/pets/1?key=a", X_Key="b").status == 403
+    assert ask("/pets/1?key=a", X_Key="a").status == 200
+    preflight = ask("/pets/1", "OPTIONS")
+    assert (preflight.status, preflight.headers["access-control-allow-origin"]) == (200, "*")
+    assert preflight.headers["access-control-allow-methods"] == "GET"
+
+    def patch(operation, path, value, op="replace", **where):
+        given = {"op": op, "path": path} if value is None else {"op": op, "path": path, "value": value}
+        return getattr(apis, f"update_{operation}")(patchOperations=[given], **here, **where)
+
+    # Each of them is changed; the stage sees it with the next deployment.
+    assert patch("authorizer", "/authorizerResultTtlInSeconds", "0", authorizerId=keeper["id"])["authorizerResultTtlInSeconds"] == 0
+    moved = patch("resource", "/pathPart", "animals", resourceId=pets)
+    assert (moved["path"], apis.get_resource(resourceId=one, **here)["path"]) == ("/animals", "/animals/{id}")
+    del get["restApiId"], options["restApiId"]
+    timeout = patch("integration", "/timeoutInMillis", "5000", **get)
+    assert (timeout["timeoutInMillis"], timeout["uri"]) == (5000, uri(arns["web"]))
+    origin = patch("integration_response", f"/responseParameters/{allow}Origin", "'https://example.com'", statusCode="200", **options)
+    assert origin["responseParameters"][allow + "Methods"] == "'GET'"
+    assert patch("method_response", "/responseModels/application~1json", "Empty", "add", statusCode="200", **options)["responseModels"]
+    apis.create_deployment(stageName="test", **here)
+    assert ask("/pets/1?key=a", X_Key="a").status == 403
+    assert ask("/animals/1", "OPTIONS").headers["access-control-allow-origin"] == "https://example.com"
+    with pytest.raises(apis.exceptions.BadRequestException, match="that methods use"):
+        apis.delete_authorizer(authorizerId=keeper["id"], **here)
+    with pytest.raises(apis.exceptions.BadRequestException, match="Invalid patch path /nothing"):
+        patch("integration", "/nothing", "x", **get)
+    with pytest.raises(apis.exceptions.BadRequestException, match="authorizerUri: must name a Lambda function"):
+        patch("authorizer", "/authorizerUri", "x", authorizerId=keeper["id"])
+    open_again = patch("method", "/authorizationType", "NONE", **get)
+    assert open_again["authorizationType"] == "NONE" and open_again["methodIntegration"]["timeoutInMillis"] == 5000
+    apis.delete_authorizer(authorizerId=keeper["id"], **here)
+    assert apis.get_authorizers(**here)["items"] == []
+    apis.create_deployment(stageName="test", **here)
+    assert ask("/animals/1").json["resource"] == "/animals/{id}"
+    apis.delete_integration(**here, **options)
+    with pytest.raises(apis.exceptions.NotFoundException):
+        apis.get_integration(**here, **options)
+    arn = f"arn:aws:apigateway:us-east-1::/restapis/{api['id']}"
+    apis.tag_resource(resourceArn=arn, tags={"more": "1"})
+    apis.untag_resource(resourceArn=arn, tagKeys=["of"])
+    assert apis.get_tags(resourceArn=arn)["tags"] == apis.get_rest_api(**here)["tags"] == {"more": "1"}
+    apis.delete_rest_api(**here)
+
+
+def test_an_authorizers_answers_can_be_forgotten(deploy, arns, apis, server):
+    secured = {**proxy(arns["web"]), "security": [{"keeper": []}]}
+    ask = deploy(operations({"/": {"get": secured}}, securityDefinitions={"keeper": authorizer(arns["token"], "token")}))
+
+    def asked():
+        events = server.client("logs").filter_log_events(logGroupName="/aws/lambda/token")["events"]
+        return sum(event["message"] == "asked forgetful\n" for event in events)
+
+    for _ in range(2):
+        assert ask("/", headers={"Authorization": "forgetful"}).status == 200
+    apis.flush_stage_authorizers_cache(restApiId=ask.id, stageName="test")
+    assert ask("/", headers={"Authorization": "forgetful"}).status == 200
+    harness.wait_until(lambda: asked() == 2, what="the second question")
+
+
 def test_bad_documents_are_refused_with_the_place(apis, arns):
     kinds = {
         "not JSON": "{",

@@ -57,6 +57,12 @@ impl Decisions {
         kept.insert(key, (until, decision));
     }
 
+    /// Forgets those of a stage.
+    pub fn forget(&self, api: &str, stage: &str) {
+        let prefix = format!("{api}/{stage}/");
+        self.lock().retain(|key, _| !key.starts_with(&prefix));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

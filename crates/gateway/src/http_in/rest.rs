@@ -177,8 +177,8 @@ fn mock(asked: &Asked<'_>, integration: &Integration) -> Result<Response, Refusa
         (None, "WHEN_NO_TEMPLATES") if !templates.is_empty() => return Err(Refusal::media_type()),
         (None, _) => return Err(Refusal::configuration()),
     };
-    let asked_for: Value = serde_json::from_str(template).map_err(|_| Refusal::configuration())?;
-    let status = reply::status_of(asked_for.get("statusCode"))?;
+    let status = mock_status(template).ok_or_else(Refusal::configuration)?;
+    let status = reply::status_of(Some(&status))?;
     let responses = &integration.responses;
     let response = responses.get(status.as_str()).or_else(|| responses.get("default"));
     let response = response.ok_or_else(Refusal::configuration)?;
@@ -189,6 +189,17 @@ fn mock(asked: &Asked<'_>, integration: &Integration) -> Result<Response, Refusa
     let status = http::StatusCode::from_u16(response.status).map_err(|_| Refusal::configuration())?;
     let body = text.cloned().unwrap_or_default().into();
     Ok(Reply { status, headers: out, body }.into_response(None, headers))
+}
+
+/// `statusCode` in a mock's request template. AWS also takes it without quotes, as tools like to write it: `{statusCode:200}`.
+fn mock_status(template: &str) -> Option<Value> {
+    if let Ok(asked_for) = serde_json::from_str::<Value>(template) {
+        return Some(asked_for.get("statusCode").cloned().unwrap_or_default());
+    }
+    let (_, rest) = template.split_once("statusCode")?;
+    let rest = rest.trim_start_matches(['"', '\'']).trim_start().strip_prefix(':')?.trim_start();
+    let digits = rest.trim_start_matches(['"', '\'']).split(|letter: char| !letter.is_ascii_digit()).next()?;
+    digits.parse::<u16>().ok().map(Value::from)
 }
 
 /// The path of a resource as permissions name it: any value for what varies.
@@ -205,4 +216,20 @@ pub fn check_head(asked: &Asked<'_>) -> Result<(), Refusal> {
         return Err(Refusal::head_too_large());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mock_says_its_status_also_without_quotes() {
+        for template in ["{\"statusCode\": 204}", "{statusCode:204}", "{ 'statusCode' : 204 }"] {
+            assert_eq!(mock_status(template), Some(Value::from(204)), "{template}");
+        }
+        assert_eq!(mock_status("{}"), Some(Value::Null));
+        for bad in ["", "{", "{statusCode}", "{statusCode:x}", "{statusCode:99999}"] {
+            assert_eq!(mock_status(bad), None, "{bad}");
+        }
+    }
 }

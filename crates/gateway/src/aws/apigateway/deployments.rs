@@ -3,7 +3,7 @@
 use super::{
     Call, accepted, created, dto,
     error::{bad_request, not_found},
-    shown, stages,
+    patch, shown, stages,
 };
 use crate::{
     aws::{Error, Response},
@@ -82,6 +82,24 @@ pub async fn list(call: &Call<'_>) -> Result<Response, Error> {
     let api = call.api().await?;
     let all: Vec<Deployment> = DEPLOYMENTS.all(call.store(), &format!("{}/", api.id)).await?;
     Ok(call.page(&all, |one| &one.id, |one| dto::deployment(one, false)))
+}
+
+pub async fn update(call: &Call<'_>) -> Result<Response, Error> {
+    let before: Deployment = call.row(DEPLOYMENTS, call.segment(3), "Deployment").await?;
+    let patches = patch::read(call)?;
+    let change = |deployment: &mut Deployment| {
+        for patch in &patches {
+            match patch.path.as_str() {
+                "/description" => deployment.description = patch.optional(),
+                _ => return Err(patch.refuse()),
+            }
+        }
+        Ok(())
+    };
+    let key = format!("{}/{}", before.api.id, before.id);
+    let changed = DEPLOYMENTS.change(call.store(), &key, change).await?;
+    let (deployment, ()) = changed.ok_or_else(|| not_found("Deployment"))?;
+    Ok(shown(&dto::deployment(&deployment, false)))
 }
 
 pub async fn delete(call: &Call<'_>) -> Result<Response, Error> {

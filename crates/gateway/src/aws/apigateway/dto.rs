@@ -1,6 +1,8 @@
 //! Shapes of API Gateway's answers, with AWS's names.
 
-use crate::rest_api::{Authorization, Authorizer, Deployment, Integration, Method, Resource, RestApi, Stage};
+use crate::rest_api::{
+    Authorization, Authorizer, Deployment, Integration, IntegrationResponse, Method, Resource, RestApi, Stage,
+};
 use serde_json::{Map, Value, json};
 
 /// `object` without what is null or an empty list or map.
@@ -68,18 +70,7 @@ pub fn integration(integration: &Integration) -> Value {
     let responses: Map<String, Value> = integration
         .responses
         .iter()
-        .map(|(pattern, response)| {
-            let parameter = |(name, value): (&String, &String)| {
-                (format!("method.response.header.{name}"), Value::String(format!("'{value}'")))
-            };
-            let shown = compact(json!({
-                "statusCode": response.status.to_string(),
-                "selectionPattern": (pattern != "default").then_some(pattern),
-                "responseParameters": response.headers.iter().map(parameter).collect::<Map<_, _>>(),
-                "responseTemplates": response.templates,
-            }));
-            (response.status.to_string(), shown)
-        })
+        .map(|(pattern, response)| (response.status.to_string(), integration_response(pattern, response)))
         .collect();
     compact(json!({
         "type": integration.kind,
@@ -91,6 +82,19 @@ pub fn integration(integration: &Integration) -> Value {
         "contentHandling": integration.content_handling,
         "timeoutInMillis": integration.timeout_ms,
         "integrationResponses": responses,
+    }))
+}
+
+/// A response of an integration, and when it is meant.
+pub fn integration_response(pattern: &str, response: &IntegrationResponse) -> Value {
+    let parameter = |(name, value): (&String, &String)| {
+        (format!("method.response.header.{name}"), Value::String(format!("'{value}'")))
+    };
+    compact(json!({
+        "statusCode": response.status.to_string(),
+        "selectionPattern": (pattern != "default").then_some(pattern),
+        "responseParameters": response.headers.iter().map(parameter).collect::<Map<_, _>>(),
+        "responseTemplates": response.templates,
     }))
 }
 
@@ -142,7 +146,8 @@ pub fn stage(stage: &Stage) -> Value {
     }))
 }
 
-fn authorization(authorization: &Authorization) -> (&'static str, Option<&str>) {
+/// The kind, and the authorizer if it is one.
+pub fn authorization(authorization: &Authorization) -> (&'static str, Option<&str>) {
     match authorization {
         Authorization::None => ("NONE", None),
         Authorization::Iam => ("AWS_IAM", None),

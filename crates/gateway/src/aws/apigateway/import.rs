@@ -254,7 +254,8 @@ fn schemes(root: At<'_>, definition: &mut Definition) -> Result<BTreeMap<String,
     Ok(found)
 }
 
-fn authorizer_of(given: At<'_>, name: &str, header: Option<&str>) -> Result<Authorizer, Error> {
+/// An authorizer, checked, without an id.
+pub fn authorizer_of(given: At<'_>, name: &str, header: Option<&str>) -> Result<Authorizer, Error> {
     let kind = match given.text("type")?.map(str::to_ascii_lowercase).as_deref() {
         Some("token") => AuthorizerKind::Token,
         Some("request") => AuthorizerKind::Request,

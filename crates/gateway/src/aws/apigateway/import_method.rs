@@ -115,7 +115,8 @@ pub fn integration(given: At<'_>) -> Result<Integration, Error> {
     })
 }
 
-fn integration_response(given: At<'_>, kind: IntegrationKind) -> Result<IntegrationResponse, Error> {
+/// A response of an integration, checked.
+pub fn integration_response(given: At<'_>, kind: IntegrationKind) -> Result<IntegrationResponse, Error> {
     let status = given.number("statusCode")?.and_then(|status| u16::try_from(status).ok());
     let status = status.filter(|status| (100..600).contains(status));
     let status = status.ok_or_else(|| bad_request(format!("{}.statusCode: must be an HTTP status", given.place)))?;

@@ -1,16 +1,20 @@
 //! Amazon API Gateway's interface for REST APIs: paths and JSON. Here APIs are imported, changed and deployed; what their
 //! callers send is answered by `http_in`.
 
+mod authorizers;
 mod deployments;
 mod dto;
 pub mod error;
 mod import;
 mod import_method;
+mod methods;
 mod operations;
 mod patch;
 mod resources;
+mod responses;
 mod rest_apis;
 mod stages;
+mod tags;
 
 pub use stages::check_variables;
 
@@ -58,23 +62,43 @@ pub async fn answer(gateway: &Gateway, request: &Request) -> Result<Response, Er
         "GetResources" => resources::list(&call).await,
         "GetResource" => resources::get(&call).await,
         "CreateResource" => resources::create(&call).await,
+        "UpdateResource" => resources::update(&call).await,
         "DeleteResource" => resources::delete(&call).await,
-        "GetMethod" => resources::get_method(&call).await,
-        "PutMethod" => resources::put_method(&call).await,
-        "DeleteMethod" => resources::delete_method(&call).await,
-        "GetIntegration" => resources::get_integration(&call).await,
-        "PutIntegration" => resources::put_integration(&call).await,
-        "GetAuthorizer" => resources::get_authorizer(&call).await,
-        "GetAuthorizers" => resources::list_authorizers(&call).await,
+        "GetMethod" => methods::get_method(&call).await,
+        "PutMethod" => methods::put_method(&call).await,
+        "DeleteMethod" => methods::delete_method(&call).await,
+        "GetIntegration" => methods::get_integration(&call).await,
+        "PutIntegration" => methods::put_integration(&call).await,
+        "UpdateMethod" => methods::update_method(&call).await,
+        "UpdateIntegration" => methods::update_integration(&call).await,
+        "DeleteIntegration" => methods::delete_integration(&call).await,
+        "PutMethodResponse" => responses::put_of_method(&call).await,
+        "GetMethodResponse" => responses::get_of_method(&call).await,
+        "UpdateMethodResponse" => responses::update_of_method(&call).await,
+        "DeleteMethodResponse" => responses::delete_of_method(&call).await,
+        "PutIntegrationResponse" => responses::put(&call).await,
+        "GetIntegrationResponse" => responses::get(&call).await,
+        "UpdateIntegrationResponse" => responses::update(&call).await,
+        "DeleteIntegrationResponse" => responses::delete(&call).await,
+        "CreateAuthorizer" => authorizers::create(&call).await,
+        "GetAuthorizer" => authorizers::get(&call).await,
+        "GetAuthorizers" => authorizers::list(&call).await,
+        "UpdateAuthorizer" => authorizers::update(&call).await,
+        "DeleteAuthorizer" => authorizers::delete(&call).await,
+        "FlushStageAuthorizersCache" => authorizers::flush(&call).await,
         "CreateDeployment" => deployments::create(&call).await,
         "GetDeployment" => deployments::get(&call).await,
         "GetDeployments" => deployments::list(&call).await,
+        "UpdateDeployment" => deployments::update(&call).await,
         "DeleteDeployment" => deployments::delete(&call).await,
         "CreateStage" => stages::create(&call).await,
         "GetStage" => stages::get(&call).await,
         "GetStages" => stages::list(&call).await,
         "UpdateStage" => stages::update(&call).await,
         "DeleteStage" => stages::delete(&call).await,
+        "GetTags" => tags::get(&call).await,
+        "TagResource" => tags::add(&call).await,
+        "UntagResource" => tags::remove(&call).await,
         other => Err(Error::unsupported(other)),
     }
 }

@@ -3,6 +3,7 @@
 use super::{Call, error::bad_request};
 use crate::aws::Error;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Deserialize)]
@@ -34,6 +35,27 @@ pub enum Op {
 /// The patches of a request.
 pub fn read(call: &Call<'_>) -> Result<Vec<Patch>, Error> {
     Ok(call.body::<Patches>()?.patch_operations)
+}
+
+/// What AWS shows of something, with the patches made. Only `places` may be changed; one that ends with a slash is a map.
+pub fn on(shown: Value, patches: &[Patch], places: &[&str]) -> Result<Map<String, Value>, Error> {
+    let Value::Object(mut shown) = shown else { return Err(Error::internal("what is changed is no object")) };
+    for patch in patches {
+        let parts = patch.parts();
+        let (object, key) = match parts.as_slice() {
+            [name] if places.iter().any(|place| place.strip_prefix('/') == Some(name)) => (&mut shown, name),
+            [map, name] if places.contains(&format!("/{map}/").as_str()) => {
+                let inner = shown.entry(map.clone()).or_insert_with(|| Value::Object(Map::new()));
+                (inner.as_object_mut().ok_or_else(|| patch.refuse())?, name)
+            }
+            _ => return Err(patch.refuse()),
+        };
+        match patch.op {
+            Op::Remove => drop(object.remove(key)),
+            _ => drop(object.insert(key.clone(), Value::String(patch.value()?.to_owned()))),
+        }
+    }
+    Ok(shown)
 }
 
 impl Patch {
