@@ -75,8 +75,11 @@ CONTROL_FD = 3
 CALL_FD = 4
 # Longest datagram from the launcher.
 JOB_BYTES_MAX = 128 << 10
-# Last argument of a zygote that has started over.
+# In the command of a zygote that has started over because its modules had changed.
 AGAIN = b"again"
+# Before the name of a module, in the command of one that leaves it out. With more than so many it takes things as they are.
+WITHOUT = b"without="
+LEFT_OUT_MAX = 8
 # What the environment says to the C library and to the dynamic linker is for this process alone.
 _LOADER_SETTINGS = ("GLIBC_TUNABLES", "LD_BIND_NOW")
 _MACHINE_CODE = "/var/runtime/zygote.so"
@@ -257,8 +260,8 @@ def _load_handler():
     return handler
 
 
-def _load_environment():
-    """What a job's function finds, without the function. Gives the job's runtime."""
+def _load_environment(without=()):
+    """What a job's function finds, without the function, and without some modules. Gives the job's runtime."""
     from importlib import machinery, util
 
     # Under a name that is nobody's: the job's own modules may be called anything.
@@ -268,7 +271,7 @@ def _load_environment():
     with open("/var/task/job.json", "rb") as file:
         description = json.load(file)
     try:
-        job.prepare(description)
+        job.prepare(description, without)
     except SystemExit:
         raise
     except BaseException as error:
@@ -578,10 +581,28 @@ class _Start(object):
         with open("/proc/self/cmdline", "rb") as file:
             self.command = file.read().split(b"\0")[:-1]
 
+    def left_out(self):
+        """Modules whose import starts threads, as far as that has been seen."""
+        return [arg[len(WITHOUT) :].decode() for arg in self.command if arg.startswith(WITHOUT)]
+
+    def over(self, *more):
+        """Starts over. What is open stays so."""
+        os.execve(self.command[0], self.command + list(more), self.environment)
+
+
+def _environment_of_clones(start):
+    """That of a job. Modules that start threads are left out of it: the function may need them only in its calls."""
+    left_out = start.left_out()
+    job = _load_environment(left_out)
+    more = [WITHOUT + name.encode() for name in job.with_threads() if name not in left_out]
+    if more and job.unclonable() and len(left_out) < LEFT_OUT_MAX:
+        start.over(*more)
+    return job
+
 
 def _zygote(start):
     try:
-        job = _load_environment() if _is_job else None
+        job = _environment_of_clones(start) if _is_job else None
         function = None if _is_job else _load_handler()
         machine = _Machine()
         _kill_means_end()
@@ -622,8 +643,8 @@ def _await_job(machine, job, start):
         if not machine.code.has_order(True):
             os._exit(0)
         changed = files != job.files() or max(files.values())[0] >= start.at_ns
-        if changed and start.command[-1] != AGAIN:
-            os.execve(start.command[0], start.command + [AGAIN], start.environment)
+        if changed and AGAIN not in start.command:
+            start.over(AGAIN)
     os.environ.update(json.loads(os.read(CONTROL_FD, JOB_BYTES_MAX)[1:]))
 
 

@@ -37,8 +37,8 @@ class InvalidFile(Exception):
     """The function file is not in the format above."""
 
 
-def prepare(description):
-    """Makes the interpreter the caller's, and imports what the job uses."""
+def prepare(description, without=()):
+    """Makes the interpreter the caller's, and imports what the job uses, but for modules that start threads: `without`."""
     global _openblas_threads
     # What is pickled as `__main__`'s was the caller's script's, not this runtime's.
     sys.modules["__main__"] = types.ModuleType("__main__")
@@ -47,7 +47,11 @@ def prepare(description):
     # OpenBLAS starts its threads when it is loaded, and what has threads cannot be cloned. So they wait for the clone.
     _openblas_threads = os.environ.get(_OPENBLAS, "1")
     os.environ[_OPENBLAS] = "1"
+    # If the function file needs them, they will be imported after all.
+    _with_threads.extend(without)
     for name in description["imports"]:
+        if name in without:
+            continue
         before = _threads()
         try:
             importlib.import_module(name)
@@ -87,6 +91,11 @@ def load(clones=False):
 
 def _threads():
     return len(os.listdir("/proc/self/task"))
+
+
+def with_threads():
+    """Modules whose import has started threads."""
+    return _with_threads
 
 
 def unclonable():

@@ -94,6 +94,43 @@ def test_who_starts_threads_in_an_import_is_told(button, tmp_path):
     assert "importing threads_at_import has started 1 thread(s)" in said[0], said
 
 
+def test_what_a_function_imports_in_its_body_is_imported_ahead(button, tmp_path):
+    site = tmp_path / "site-packages"
+    (site / "heavy").mkdir(parents=True)
+    for folder in (tmp_path, site, site / "heavy"):
+        folder.chmod(0o755)
+    (site / "heavy" / "__init__.py").write_text("")
+    (site / "heavy" / "inner.py").write_text("")
+    # One that cannot be cloned is left to the calls.
+    text = "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n"
+    (site / "threads_at_import.py").write_text(text)
+    (site / "after_settings.py").write_text("import os\n\nfound = os.environ.get('SETTING')\n")
+    program = """
+        import dayfly, sys, warnings
+        def f(x):
+            import sys
+            before = sorted({"heavy", "heavy.inner", "threads_at_import"} & set(sys.modules))
+            import heavy
+            from heavy import inner
+            import threads_at_import
+            return before
+        def g(x):
+            import os
+            os.environ["SETTING"] = x
+            import after_settings
+            return after_settings.found
+        warnings.simplefilter("error")
+        job = dayfly.map(f, range(4))
+        assert list(job) == [["heavy", "heavy.inner"]] * 4
+        job.wait()
+        inits = [record["init_us"] for record in job.records()]
+        assert len([init for init in inits if init]) <= 1, inits
+        assert list(dayfly.map(g, ["a", "b"])) == ["a", "b"]
+        assert not {"heavy", "threads_at_import"} & set(sys.modules)
+    """
+    output_of(script(program, environment={"PYTHONPATH": f"{PACKAGE}:{site}"}))
+
+
 @pytest.mark.parametrize("memory, threads", [(512, 1), (1769, 1), (3538, 2)])
 def test_numerical_libraries_have_a_thread_for_each_processor_of_a_call(button, memory, threads):
     def look():

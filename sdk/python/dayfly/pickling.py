@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dis
 import hashlib
+import importlib.util
 import io
 import os
 import pickle
@@ -230,16 +231,41 @@ def imports(modules: frozenset[str]) -> list[str]:
 
 
 def _imported_by(code: types.CodeType) -> set[str]:
-    """Installed modules that a function imports when it runs, as far as this process has imported them too."""
-    found = set()
+    """Installed modules that a function imports when it runs. Not those for which it may prepare the environment first."""
+    found: set[str] = set()
+    prepares = "environ" in code.co_names or "putenv" in code.co_names
+    package: Optional[str] = None
     for instruction in dis.get_instructions(code):
         name = instruction.argval
-        if instruction.opname == "IMPORT_NAME" and name in sys.modules and module_kind(name) == "installed":
-            found.add(name)
+        if instruction.opname == "IMPORT_NAME":
+            package = name if _is_installed(name) and (name in sys.modules or not prepares) else None
+            if package is not None:
+                found.add(package)
+        elif instruction.opname == "IMPORT_FROM" and package is not None:
+            # A module, or something in one, which the server finds out.
+            inner = f"{package}.{name}"
+            if inner in sys.modules or package not in sys.modules:
+                found.add(inner)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             found |= _imported_by(constant)
     return found
+
+
+def _is_installed(name: str) -> bool:
+    """Whether this is a module of a package, which this process need not have imported."""
+    top = name.partition(".")[0]
+    for known in (name, top):
+        if known in sys.modules:
+            return module_kind(known) == "installed"
+    if top not in _kinds and top not in getattr(sys, "stdlib_module_names", ()):
+        try:
+            spec = importlib.util.find_spec(top)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is not None and spec.has_location and spec.origin is not None:
+            _kinds[top] = _kind_of_file(spec.origin)
+    return _kinds.get(top) == "installed"
 
 
 def module_kind(name: Optional[str]) -> str:
@@ -270,6 +296,10 @@ def _kind_of(name: str, module: types.ModuleType) -> str:
     file = getattr(module, "__file__", None)
     if file is None:
         return "standard" if name in sys.builtin_module_names else "installed"
+    return _kind_of_file(file)
+
+
+def _kind_of_file(file: str) -> str:
     path = os.path.realpath(file)
     if not path.endswith((".py", ".pyc")):
         return "installed"
