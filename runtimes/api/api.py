@@ -139,8 +139,8 @@ class Instance(object):
         self.listener, self.child, self.woken = listener, child, woken
         self.poll, self.connections = select.poll(), {}
         self.ready = False
-        # The connection that waits for the call, the call once it has come, and whether it was handed over.
-        self.waiting, self.call, self.given = None, None, False
+        # The connection that waits for the call, the call once it has come, whether it was handed over, and answered.
+        self.waiting, self.call, self.given, self.answered = None, None, False, False
         self.poll.register(listener, select.POLLIN)
         self.poll.register(woken, select.POLLIN)
 
@@ -191,10 +191,10 @@ class Instance(object):
     def refuse_large(self, connection, request, length):
         message = "Exceeded maximum allowed payload size (%d bytes)." % RESULT_BYTES_MAX
         connection.refuse(413, "RequestEntityTooLarge", message)
-        if self.call and request.target == self.path("response"):
+        if self.call and not self.answered and request.target == self.path("response"):
             # The server knows what to make of the length; the body is not for it.
             os.write(CALL_FD, b"R" + struct.pack("<I", min(max(length, RESULT_BYTES_MAX + 1), 0xFFFFFFFF)))
-            os._exit(0)
+            _exit(0)
         self.close(connection)
 
     def path(self, what):
@@ -211,16 +211,21 @@ class Instance(object):
             self.end(b"F", _error_of(request))
         if request.method != b"POST" or not request.target.startswith(VERSION + b"invocation/"):
             return connection.refuse(404, "NotFound", "There is no such operation of the Runtime API")
-        if not self.given:
+        if not self.given or self.answered:
             return connection.refuse(403, "InvalidStateTransition", "There is no invocation to answer")
         if request.target not in (self.path("response"), self.path("error")):
             return connection.refuse(400, "InvalidRequestID", "Invalid request ID")
+        # As on Lambda, the runtime goes on until its next `next`. Whoever counts its time ends it if that takes long.
+        self.answered = True
         connection.answer(202, b'{"status":"OK"}\n', JSON)
         if request.target.endswith(b"/error") or b"lambda-runtime-function-error-type" in request.headers:
-            self.end(b"E", _error_of(request))
-        self.end(b"R", request.body)
+            _send(b"E", _error_of(request))
+        else:
+            _send(b"R", request.body)
 
     def next(self, connection):
+        if self.answered:
+            _exit(0)
         if self.given:
             # There is no other call: it waits until this one ends, and everything with it.
             return
@@ -277,11 +282,20 @@ class Instance(object):
             how = "exit status %d" % code if code >= 0 else "signal: %s" % signal.strsignal(-code).lower()
             message = "Error: Runtime exited %s: %s" % ("with error" if code else "without providing a reason", how)
             self.end(b"F", _json({"errorType": "Runtime.ExitError", "errorMessage": message}))
-        os._exit(code if code >= 0 else 128 - code)
+        _exit(0 if self.answered else code if code >= 0 else 128 - code)
 
     def end(self, kind, body):
         _send(kind, body)
-        os._exit(0)
+        _exit(0)
+
+
+def _exit(code):
+    """Ends the instance: first all others in it, so that none of them complains about connections that are cut."""
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except OSError:
+        pass
+    os._exit(code)
 
 
 def _error_of(request):

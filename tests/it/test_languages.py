@@ -5,6 +5,8 @@ import json
 import pathlib
 import re
 import shutil
+import subprocess
+import sys
 import textwrap
 import zipfile
 
@@ -301,3 +303,35 @@ def test_the_examples_deploy_by_one_line_each(server, node):
     server.cli("deploy", folder / "node", "--runtime", node, "--handler", "index.handler", "--name", "example-node")
     assert call(server, "example-shell", {"a": "b c"}).payload["words"] == 3
     assert call(server, "example-node", {"text": "so und so"}).payload["words"] == {"so": 2, "und": 1}
+
+
+def test_a_rust_function_of_the_usual_crate(server, tmp_path):
+    if shutil.which("cargo") is None:
+        pytest.skip("no cargo on this machine")
+    folder = pathlib.Path(__file__).parents[2]
+    built = pathlib.Path(harness.BINARY).parents[1] / "rust-function"
+    subprocess.run(
+        ["cargo", "build", "--quiet", "--locked", "--target-dir", built, "--manifest-path", folder / "examples/languages/rust/Cargo.toml"],
+        check=True,
+        timeout=900 * harness.SLOW,
+    )  # fmt: skip
+    (tmp_path / "package").mkdir()
+    shutil.copy(built / "debug/bootstrap", tmp_path / "package")
+    server.cli("deploy", tmp_path / "package", "--runtime", "provided.al2023", "--handler", "bootstrap", "--name", "example-rust")
+    answer = call(server, "example-rust", {"text": "so und so"})
+    assert answer.payload == {"words": 3, "request": answer.request_id}
+    # What the runtime does after its answer is cut without a word.
+    assert answer.own_lines() == ["9 bytes"]
+    assert call(server, "example-rust", {}).payload["errorMessage"] == 'the event has no "text"'
+
+
+def test_python_through_the_stock_runtime_client(server, tmp_path):
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", tmp_path / "package"]
+    subprocess.run([*command, "awslambdaric==4.2.2"], check=True, timeout=300 * harness.SLOW)
+    (tmp_path / "package/app.py").write_text("def handler(event, context):\n    return [event, context.aws_request_id]\n")
+    bootstrap = tmp_path / "package/bootstrap"
+    bootstrap.write_text('#!/bin/sh\nexport PYTHONPATH="$LAMBDA_TASK_ROOT"\nexec %s -m awslambdaric "$_HANDLER"\n' % harness.RUNTIME)
+    bootstrap.chmod(0o755)
+    server.cli("deploy", tmp_path / "package", "--runtime", "provided.al2023", "--handler", "app.handler", "--name", "stock")
+    answer = call(server, "stock", {"n": 1})
+    assert answer.payload == [{"n": 1}, answer.request_id]
