@@ -8,6 +8,9 @@ import shutil
 import subprocess
 import sys
 
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
 import harness
 import pytest
 import web
@@ -18,7 +21,7 @@ EXAMPLE = pathlib.Path(__file__).parents[2] / "examples/chalice"
 
 @pytest.fixture(scope="module")
 def chalice(server, tmp_path_factory):
-    """Runs the `chalice` command in a folder; returns what it printed."""
+    """Runs the `chalice` command in a folder; returns what it printed, or, with `check=None`, how it went."""
     home = tmp_path_factory.mktemp("home")
 
     def run(*arguments, folder, check=True, **options):
@@ -29,7 +32,7 @@ def chalice(server, tmp_path_factory):
         )  # fmt: skip
         if check:
             assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return done if check is None else done.stdout
 
     return run
 
@@ -268,3 +271,96 @@ def test_a_schedule(chalice, server, tmp_path):
     chalice("deploy", folder=folder)
     chalice("delete", folder=folder)
     assert events.list_rules()["Rules"] == []
+
+
+SIGNED = """
+from chalice import Chalice, IAMAuthorizer
+
+app = Chalice(app_name="signed")
+
+@app.route("/", authorizer=IAMAuthorizer())
+def who():
+    return {"who": app.current_request.context["identity"]["userArn"]}
+
+@app.route("/open")
+def open_to_all():
+    return {"text": "x" * 1000}
+"""
+
+
+def test_a_host_name_of_its_own_and_signed_requests(chalice, server, tmp_path):
+    chalice("new-project", "signed", folder=tmp_path)
+    folder = tmp_path / "signed"
+    (folder / "app.py").write_text(SIGNED)
+    settings = json.loads((folder / ".chalice/config.json").read_text())
+    settings["stages"]["dev"] |= {
+        "api_gateway_custom_domain": {"domain_name": "signed.example.com", "certificate_arn": "arn:aws:acm:us-east-1:000000000000:certificate/x"},
+        "api_gateway_endpoint_type": "REGIONAL", "minimum_compression_size": 100, "reserved_concurrency": 3, "lambda_memory_size": 300,
+        "tags": {"of": "tests"}, "automatic_layer": True, "xray": True,
+    }  # fmt: skip
+    (folder / ".chalice/config.json").write_text(json.dumps(settings))
+    for times in range(2):
+        said = chalice("deploy", folder=folder)
+        assert f"{'Updating' if times else 'Creating'} custom domain name: signed.example.com" in said
+    host = "signed.example.com"
+    packed = web.request(server, "/open", host=host, headers={"Accept-Encoding": "gzip"})
+    assert json.loads(packed.unpacked) == {"text": "x" * 1000} and len(packed.body) < 200
+    assert web.request(server, "/", host=host).status == 403
+    keys = botocore.credentials.Credentials(server.keys["access_key_id"], server.keys["secret_access_key"])
+    request = botocore.awsrequest.AWSRequest("GET", f"http://{host}/")
+    botocore.auth.SigV4Auth(keys, "execute-api", "us-east-1").add_auth(request)
+    assert web.request(server, "/", host=host, headers=dict(request.headers)).json == {"who": "arn:aws:iam::000000000000:root"}
+    function = server.client().get_function(FunctionName="signed-dev")
+    assert (function["Concurrency"], function["Configuration"]["MemorySize"]) == ({"ReservedConcurrentExecutions": 3}, 300)
+    chalice("delete", folder=folder)
+    names = {one["FunctionName"] for one in server.client().list_functions()["Functions"]}
+    names |= {one["RoleName"] for one in server.client("iam").list_roles()["Roles"]}
+    names |= {one["name"] for one in server.client("apigateway").get_rest_apis()["items"]}
+    names |= {one["LayerName"] for one in server.client().list_layers()["Layers"]}
+    assert not [name for name in names if "signed" in name], "something was left"
+    assert server.client("apigateway").get_domain_names()["items"] == []
+
+
+REFUSED = {
+    "WEBSOCKET": """
+from boto3.session import Session
+from chalice import Chalice
+app = Chalice(app_name="refused")
+app.experimental_feature_flags.update(["WEBSOCKETS"])
+app.websocket_api.session = Session()
+@app.on_ws_message()
+def hear(event): pass
+""",
+    "cognito_user_pools": """
+from chalice import Chalice, CognitoUserPoolAuthorizer
+app = Chalice(app_name="refused")
+pool = "arn:aws:cognito-idp:us-east-1:000000000000:userpool/x"
+@app.route("/", authorizer=CognitoUserPoolAuthorizer("pool", provider_arns=[pool]))
+def index(): pass
+""",
+    "Unrecognized event source: arn:aws:dynamodb": """
+from chalice import Chalice
+app = Chalice(app_name="refused")
+@app.on_dynamodb_record(stream_arn="arn:aws:dynamodb:us-east-1:000000000000:table/t/stream/1")
+def hear(event): pass
+""",
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_not_there_is_refused_by_its_name(chalice, server, tmp_path, what):
+    chalice("new-project", "refused", folder=tmp_path)
+    folder = tmp_path / "refused"
+    (folder / "app.py").write_text(REFUSED[what])
+    done = chalice("deploy", folder=folder, check=None)
+    assert done.returncode != 0
+    assert what in " ".join(done.stderr.split()), done.stderr
+    # Chalice itself forgets what it had made until then, on AWS too.
+    for function in server.client().list_functions()["Functions"]:
+        if function["FunctionName"].startswith("refused-"):
+            server.client().delete_function(FunctionName=function["FunctionName"])
+    for role in server.client("iam").list_roles()["Roles"]:
+        if role["RoleName"].startswith("refused-"):
+            for policy in server.client("iam").list_role_policies(RoleName=role["RoleName"])["PolicyNames"]:
+                server.client("iam").delete_role_policy(RoleName=role["RoleName"], PolicyName=policy)
+            server.client("iam").delete_role(RoleName=role["RoleName"])

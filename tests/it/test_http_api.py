@@ -499,6 +499,37 @@ def test_host_names_of_ones_own(make, apis, server):
     rest.delete_rest_api(restApiId=old)
 
 
+def test_host_names_in_the_words_of_version_1(make, apis, server):
+    api = make()
+    api.route("GET /pets")
+    old = server.client("apigateway")
+    certificate = {"regionalCertificateArn": "arn:x", "endpointConfiguration": {"types": ["REGIONAL"]}}
+    made = old.create_domain_name(domainName="one.example.com", tags={"a": "1"}, **certificate)
+    assert (made["regionalDomainName"], made["securityPolicy"]) == ("one.example.com", "TLS_1_2")
+    where = {"domainName": "one.example.com"}
+    assert old.create_base_path_mapping(restApiId=api.id, stage="$default", **where)["basePath"] == "(none)"
+    old.create_base_path_mapping(restApiId=api.id, stage="$default", basePath="shop", **where)
+    assert web.request(server, "/pets", host="one.example.com").status == 200
+    patch = [{"op": "replace", "path": "/basePath", "value": "store"}]
+    assert old.update_base_path_mapping(basePath="shop", patchOperations=patch, **where)["basePath"] == "store"
+    assert {one["basePath"] for one in old.get_base_path_mappings(**where)["items"]} == {"(none)", "store"}
+    old.delete_base_path_mapping(basePath="(none)", **where)
+    assert web.request(server, "/pets", host="one.example.com").status == 403
+    changed = old.update_domain_name(patchOperations=[{"op": "replace", "path": "/securityPolicy", "value": "TLS_1_0"}], **where)
+    assert changed["securityPolicy"] == "TLS_1_0"
+    # Version 2 sees the same, and changes it.
+    assert apis.get_domain_name(DomainName="one.example.com")["DomainNameConfigurations"][0]["CertificateArn"] == "arn:x"
+    apis.update_domain_name(DomainName="one.example.com", DomainNameConfigurations=[{"CertificateArn": "arn:y", "EndpointType": "EDGE"}])
+    assert old.get_domain_name(**where)["certificateArn"] == "arn:y"
+    arn = "arn:aws:apigateway:us-east-1::/domainnames/one.example.com"
+    apis.tag_resource(ResourceArn=arn, Tags={"b": "2"})
+    apis.untag_resource(ResourceArn=arn, TagKeys=["a"])
+    assert apis.get_tags(ResourceArn=arn)["Tags"] == {"b": "2"}
+    refused(apis.get_tags, "NotFoundException", ResourceArn="arn:aws:apigateway:us-east-1::/apis/none")
+    old.delete_domain_name(**where)
+    refused(old.get_domain_name, "NotFoundException", **where)
+
+
 def test_what_is_not_served_is_refused_by_its_name(apis, make, arns):
     api = make()
     with pytest.raises(ClientError) as error:

@@ -1,6 +1,6 @@
 //! Reads `dayfly.toml`. Every mistake is said with its file and line, the line itself, and what was expected.
 
-use super::manifest::{Manifest, Name, Route};
+use super::manifest::{Manifest, Name, Requirements, Route};
 use std::{collections::BTreeMap, fmt, ops::Range, path::Path};
 use thiserror::Error;
 use toml::de::{DeTable, DeValue};
@@ -81,7 +81,10 @@ fn plain_words(message: &str) -> String {
         let known: Vec<&str> = names.collect();
         return format!("unknown key `{unknown}`: {}", nearest(unknown, &known));
     }
-    message.replace("missing field", "missing key").replace("invalid type: ", "wrong type: ")
+    message
+        .replace("missing field", "missing key")
+        .replace("invalid type: ", "wrong type: ")
+        .replace("expected i64", "expected a whole number")
 }
 
 /// What is said of a name that is not there.
@@ -133,6 +136,16 @@ fn check(manifest: &Manifest, folder: &Path) -> Result<(), Problem> {
                 }
             }
         }
+    }
+    if let Some(Requirements::File(file)) = &manifest.requirements
+        && !folder.join(file).is_file()
+    {
+        return problem(&["requirements"], format!("expected a file of requirements, {file} is none"));
+    }
+    if let Some(runtime) = &manifest.runtime
+        && !runtime.starts_with("python3.")
+    {
+        return problem(&["runtime"], format!("expected a runtime such as \"python3.12\", found {runtime:?}"));
     }
     for (name, bucket) in &manifest.buckets {
         if let Some(site) = &bucket.site
@@ -234,6 +247,9 @@ mod tests {
             ("[tables.t]\nkey = \"a\"\nrange = \"a\"", "dayfly.toml:3: expected another attribute"),
             ("[buckets.b]\nsite = \"dist\"", "dayfly.toml:2: expected a folder with an index.html, dist is none"),
             ("[queues.Q]\n", "dayfly.toml:1: expected a name of lower-case letters"),
+            ("requirements = \"none.txt\"", "dayfly.toml:1: expected a file of requirements, none.txt is none"),
+            ("runtime = \"cobol\"", "dayfly.toml:1: expected a runtime such as \"python3.12\", found \"cobol\""),
+            ("memory = \"big\"", "dayfly.toml:1: wrong type: string \"big\", expected a whole number"),
             ("requirements = 1", "dayfly.toml:1: expected the name of a requirements file, or a list of packages"),
             ("environment = { A = 1 }", "dayfly.toml:1: wrong type: integer `1`, expected a string"),
             ("name = \"a\"\n[functions", "dayfly.toml:2: "),

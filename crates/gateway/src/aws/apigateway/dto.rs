@@ -6,7 +6,7 @@ use crate::rest_api::{
 use serde_json::{Map, Value, json};
 
 /// `object` without what is null or an empty list or map.
-fn compact(object: Value) -> Value {
+pub fn compact(object: Value) -> Value {
     let keep = |value: &Value| match value {
         Value::Null => false,
         Value::Object(members) => !members.is_empty(),

@@ -3,6 +3,7 @@
 
 mod authorizers;
 mod deployments;
+mod domains;
 mod dto;
 pub mod error;
 mod import;
@@ -14,7 +15,7 @@ mod resources;
 mod responses;
 mod rest_apis;
 mod stages;
-mod tags;
+pub mod tags;
 
 pub use stages::check_variables;
 
@@ -96,9 +97,19 @@ pub async fn answer(gateway: &Gateway, request: &Request) -> Result<Response, Er
         "GetStages" => stages::list(&call).await,
         "UpdateStage" => stages::update(&call).await,
         "DeleteStage" => stages::delete(&call).await,
-        "GetTags" => tags::get(&call).await,
-        "TagResource" => tags::add(&call).await,
-        "UntagResource" => tags::remove(&call).await,
+        "CreateDomainName" => domains::create(&call).await,
+        "GetDomainName" => domains::get(&call).await,
+        "GetDomainNames" => domains::list(&call).await,
+        "UpdateDomainName" => domains::update(&call).await,
+        "DeleteDomainName" => domains::delete(&call).await,
+        "CreateBasePathMapping" => domains::create_mapping(&call).await,
+        "GetBasePathMapping" => domains::get_mapping(&call).await,
+        "GetBasePathMappings" => domains::list_mappings(&call).await,
+        "UpdateBasePathMapping" => domains::update_mapping(&call).await,
+        "DeleteBasePathMapping" => domains::delete_mapping(&call).await,
+        "GetTags" => tags::get(&call.tagged()).await,
+        "TagResource" => tags::add(&call.tagged(), StatusCode::NO_CONTENT).await,
+        "UntagResource" => tags::remove(&call.tagged()).await,
         other => Err(Error::unsupported(other)),
     }
 }
@@ -111,6 +122,11 @@ fn route(parts: &Parts) -> Option<&'static Operation> {
 impl Call<'_> {
     fn store(&self) -> &Store {
         &self.gateway.options.store
+    }
+
+    /// What the path's ARN names.
+    fn tagged(&self) -> tags::Tagged<'_> {
+        tags::Tagged { store: self.store(), request: self.request, arn: self.segment(1) }
     }
 
     /// A segment of the path.

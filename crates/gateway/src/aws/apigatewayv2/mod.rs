@@ -10,8 +10,12 @@ mod operations;
 mod parts;
 mod stages;
 
+pub use domains::{check as check_mapping, keep as keep_domain, put as put_mapping};
+
 use super::{
-    Error, Request, Response, response,
+    Error, Request, Response,
+    apigateway::tags,
+    response,
     routes::{Operation, find},
 };
 use crate::{
@@ -82,7 +86,11 @@ pub async fn answer(gateway: &Gateway, request: &Request) -> Result<Response, Er
         "CreateDomainName" => domains::create(&call).await,
         "GetDomainName" => domains::get(&call).await,
         "GetDomainNames" => domains::list(&call).await,
+        "UpdateDomainName" => domains::update(&call).await,
         "DeleteDomainName" => domains::delete(&call).await,
+        "GetTags" => tags::get(&call.tagged()).await,
+        "TagResource" => tags::add(&call.tagged(), StatusCode::CREATED).await,
+        "UntagResource" => tags::remove(&call.tagged()).await,
         "CreateApiMapping" => domains::create_mapping(&call).await,
         "GetApiMapping" => domains::get_mapping(&call).await,
         "GetApiMappings" => domains::list_mappings(&call).await,
@@ -104,6 +112,11 @@ impl Call<'_> {
 
     fn now(&self) -> Timestamp {
         self.gateway.options.clock.now()
+    }
+
+    /// What the path's ARN names.
+    fn tagged(&self) -> tags::Tagged<'_> {
+        tags::Tagged { store: self.store(), request: self.request, arn: self.segment(2) }
     }
 
     /// A segment of the path.

@@ -84,10 +84,7 @@ pub async fn create(gateway: &Gateway, request: &Request) -> Result<Response, Er
     violations.require(dto.function_name.is_some(), "functionName");
     violations.finish()?;
     let arn = dto.event_source_arn.as_deref().ok_or_else(|| invalid_parameter("EventSourceArn must be given."))?;
-    let source: QueueName = arn.parse().map_err(|()| {
-        let arn: String = arn.chars().take(200).collect();
-        invalid_parameter(format!("Unrecognized event source: {arn}. Dayfly polls SQS queues."))
-    })?;
+    let source = queue(arn)?;
     let named = dto.function_name.as_deref().unwrap_or_default();
     let mut mapping = Mapping {
         id: Uuid::new_v4(),
@@ -174,10 +171,21 @@ pub async fn list(gateway: &Gateway, request: &Request) -> Result<Response, Erro
 fn read(request: &Request) -> Result<Dto, Error> {
     let dto: Dto = serde_json::from_slice(&request.body).map_err(|error| of_json(&error))?;
     let given = |name: &&&str| dto.others.get(**name).is_some_and(|value| !value.is_null() && *value != json!([]));
+    // First what it is: of a stream, its own fields are not what is wrong.
+    if let Some(arn) = &dto.event_source_arn {
+        queue(arn)?;
+    }
     match OF_OTHERS.iter().find(given) {
         Some(name) => Err(invalid_parameter(format!("{name} is not supported for SQS event sources."))),
         None => Ok(dto),
     }
+}
+
+fn queue(arn: &str) -> Result<QueueName, Error> {
+    arn.parse().map_err(|()| {
+        let arn: String = arn.chars().take(200).collect();
+        invalid_parameter(format!("Unrecognized event source: {arn}. Dayfly polls SQS queues."))
+    })
 }
 
 fn find(gateway: &Gateway, request: &Request, id: &str, action: &str) -> Result<Mapping, Error> {
