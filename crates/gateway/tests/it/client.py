@@ -163,7 +163,7 @@ def check_updates(before):
     bad = refused("InvalidParameterValueException", 400, lam.update_function_code, FunctionName="f", ZipFile=b"no zip")
     assert "unzip" in bad, bad
     refused("InvalidParameterValueException", 400, lam.update_function_code, FunctionName="f", S3Bucket="b", S3Key="k")
-    refused("InvalidParameterValueException", 400, lam.update_function_code, FunctionName="f", ZipFile=code, Publish=True)
+    assert lam.update_function_code(FunctionName="f", ZipFile=code, Publish=True)["Version"] == "1"
     changed = lam.update_function_configuration(
         FunctionName="f",
         MemorySize=512,
@@ -217,7 +217,6 @@ def check_create_errors():
     assert message.endswith("Reserved keys used in this request: AWS_REGION"), message
     fails("InvalidParameterValueException", Environment={"Variables": {"BIG": "x" * 4096}})
     fails("InvalidParameterValueException", Layers=["arn:aws:lambda:eu-central-1:000000000000:layer:l:1"])
-    fails("InvalidParameterValueException", Publish=True)
     fails("InvalidParameterValueException", PackageType="Image", Code={"ImageUri": "x"}, Runtime=None, Handler=None)
     fails("InvalidParameterValueException", Code={"S3Bucket": "bucket", "S3Key": "key"})
     fails("InvalidParameterValueException", Code={"ZipFile": b"not a zip"})
@@ -340,13 +339,12 @@ def check_lists():
 def check_unsupported():
     lam.delete_function_concurrency(FunctionName="f")
     for name, call, arguments in [
-        ("GetLayerVersionPolicy", lam.get_layer_version_policy, dict(LayerName="l", VersionNumber=1)),
-        ("ListProvisionedConcurrencyConfigs", lam.list_provisioned_concurrency_configs, dict(FunctionName="f")),
-        ("ListFunctionEventInvokeConfigs", lam.list_function_event_invoke_configs, dict(FunctionName="f")),
+        ("ListCodeSigningConfigs", lam.list_code_signing_configs, {}),
+        ("GetFunctionCodeSigningConfig", lam.get_function_code_signing_config, dict(FunctionName="f")),
     ]:
         message = refused("NotImplementedException", 501, call, **arguments)
         assert message == f"Dayfly does not support {name} yet", message
-    refused("NotImplementedException", 501, boto3.client("sns", config=CONFIG).list_topics)
+    refused("NotImplementedException", 501, boto3.client("ses", config=CONFIG).list_identities)
 
 
 def check_delete():
