@@ -1,4 +1,11 @@
-//! A function's resource policy: who, other than its own account's identities, may call it.
+//! Policies: the documents of identities and resources (`document`), and a function's resource policy: who, other than
+//! its own account's identities, may call it.
+
+mod condition;
+mod document;
+mod pattern;
+
+pub use document::{Context, Kind, Malformed, Policy, Question, Verdict, Who};
 
 use crate::AccountId;
 use serde::{Deserialize, Serialize};
@@ -74,28 +81,7 @@ impl ResourcePolicy {
 /// Whether `text` is what `pattern` describes; `*` stands for any characters, `?` for one. Takes time proportional to the
 /// product of both lengths at most.
 pub fn like(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut p, mut t) = (0, 0);
-    // Where to go on when what follows the last star does not fit.
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(b'?') => (p, t) = (p + 1, t + 1),
-            Some(byte) if *byte == text[t] => (p, t) = (p + 1, t + 1),
-            _ => match star {
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    (p, t) = (at + 1, taken + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
+    pattern::fits(pattern.as_bytes(), text.as_bytes(), b'*', b'?')
 }
 
 #[cfg(test)]
@@ -115,6 +101,8 @@ mod tests {
             ("arn:aws:execute-api:*:*:abc/*/GET/*", "arn:aws:execute-api:x:1:abc/api/GET/a/b", true),
             ("arn:aws:execute-api:*:*:abc/*/GET/*", "arn:aws:execute-api:x:1:abd/api/GET/a/b", false),
             ("**", "x", true),
+            ("a?c", "aéc", true),
+            ("a??c", "aéc", false),
         ] {
             assert_eq!(like(pattern, text), fits, "{pattern} {text}");
         }
