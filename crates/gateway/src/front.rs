@@ -3,6 +3,7 @@
 
 use crate::{
     Gateway,
+    authorise::Caller,
     aws::{
         Error, Protocol, Request, Response, apigateway, apigatewayv2, dynamodb, events, iam, lambda, logs, s3,
         scheduler, sns, sqs, sts,
@@ -15,7 +16,7 @@ use crate::{
     unsigned,
 };
 use bytes::Bytes;
-use dayfly_types::{Limits, RequestId, credentials::Principal};
+use dayfly_types::{Limits, RequestId};
 use http::{
     HeaderName, HeaderValue, StatusCode,
     header::{CONNECTION, EXPECT},
@@ -98,7 +99,8 @@ async fn known(
             return result.unwrap_or_else(|error| refused(error, protocol, id));
         }
         (Some(owner), _) => Ok(Proof::Socket(owner)),
-        (None, claim) => match claim.map_err(Into::into).and_then(|claim| Signer::of(gateway, claim)) {
+        (None, Err(error)) => Err(Error::of_signer(&error.into(), protocol)),
+        (None, Ok(claim)) => match Signer::of(gateway, claim, &parts, peer).await {
             Ok(signer) => Ok(Proof::Signature(Box::new(signer))),
             Err(error) => Err(Error::of_signer(&error, protocol)),
         },
@@ -189,7 +191,7 @@ impl Proof {
 
 /// Who sends without a signature through the server's own socket.
 fn owner(gateway: &Gateway) -> Sender {
-    let principal = Principal::Root { account: gateway.options.account.clone() };
+    let principal = Caller::root(gateway.options.account.clone());
     Sender { principal, region: gateway.options.region.clone(), through_socket: true }
 }
 

@@ -17,7 +17,10 @@ mod front;
 mod host;
 mod http_api;
 mod http_in;
+mod identities;
+mod managed;
 mod rest_api;
+mod rights;
 mod roles;
 mod rows;
 mod sender;
@@ -112,6 +115,7 @@ pub struct Gateway {
     patience: Arc<Patience>,
     activity: Activity,
     http_in: http_in::State,
+    rights: rights::Known,
     in_sandbox: bool,
 }
 
@@ -124,6 +128,7 @@ impl Gateway {
             patience: Arc::default(),
             activity: Activity::default(),
             http_in: http_in::State::default(),
+            rights: rights::Known::default(),
             in_sandbox: false,
         }
     }

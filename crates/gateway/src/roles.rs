@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// All roles.
 pub const ROLES: Table = Table("iam_roles");
 
+/// Roles that were deleted: their names leave functions no rights.
+pub const FORMER_ROLES: Table = Table("iam_former_roles");
+
 /// A role, with everything that is attached to it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Role {
@@ -42,7 +45,13 @@ impl Role {
     }
 }
 
-/// The key of the role that `name` names.
+/// The name in the ARN of a role of `account`.
+pub fn name_in_arn<'a>(arn: &'a str, account: &AccountId) -> Option<&'a str> {
+    let rest = arn.strip_prefix("arn:aws:iam::")?.strip_prefix(account.as_str())?.strip_prefix(":role/")?;
+    rest.rsplit('/').next().filter(|name| !name.is_empty())
+}
+
+/// The key of the role (user, group, policy) that `name` names.
 pub fn key(account: &AccountId, name: &str) -> String {
     format!("{account}/{}", name.to_ascii_lowercase())
 }

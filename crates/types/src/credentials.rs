@@ -45,13 +45,64 @@ pub enum Principal {
         /// Session name: the function's name.
         session: String,
     },
+    /// A user that IAM knows.
+    User {
+        /// The account.
+        account: AccountId,
+        /// The name, as it was given.
+        name: String,
+        /// `/`, or `/…/`.
+        path: String,
+        /// `AIDA…`.
+        id: String,
+    },
+    /// A role that somebody took on with AssumeRole.
+    AssumedRole {
+        /// The account.
+        account: AccountId,
+        /// ARN of the role.
+        role_arn: String,
+        /// `AROA…`.
+        role_id: String,
+        /// Session name, as it was given.
+        session: String,
+        /// A policy that the session may not go beyond.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy: Option<String>,
+    },
 }
 
 impl Principal {
     /// The account that the principal belongs to.
     pub fn account(&self) -> &AccountId {
         match self {
-            Self::Root { account } | Self::ExecutionRole { account, .. } => account,
+            Self::Root { account }
+            | Self::ExecutionRole { account, .. }
+            | Self::User { account, .. }
+            | Self::AssumedRole { account, .. } => account,
+        }
+    }
+
+    /// Its ARN, as GetCallerIdentity gives it.
+    pub fn arn(&self) -> String {
+        match self {
+            Self::Root { account } => format!("arn:aws:iam::{account}:root"),
+            Self::ExecutionRole { account, role_arn, session }
+            | Self::AssumedRole { account, role_arn, session, .. } => {
+                let role = role_arn.rsplit('/').next().unwrap_or_default();
+                format!("arn:aws:sts::{account}:assumed-role/{role}/{session}")
+            }
+            Self::User { account, name, path, .. } => format!("arn:aws:iam::{account}:user{path}{name}"),
+        }
+    }
+
+    /// `UserId`, as GetCallerIdentity gives it.
+    pub fn id(&self) -> String {
+        match self {
+            Self::Root { account } => account.to_string(),
+            Self::ExecutionRole { session, .. } => format!("AROADAYFLY:{session}"),
+            Self::User { id, .. } => id.clone(),
+            Self::AssumedRole { role_id, session, .. } => format!("{role_id}:{session}"),
         }
     }
 }
@@ -99,6 +150,11 @@ impl SessionIssuer {
         let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()?;
         (claims.key == access_key_id && now < claims.expires_at)
             .then(|| (claims.principal, self.secret_for(session_token)))
+    }
+
+    /// The secret access key of a user's key, which is kept nowhere: the server's secret makes it of the key's id.
+    pub fn secret_of_key(&self, access_key_id: &str) -> String {
+        URL_SAFE_NO_PAD.encode(&self.mac(b"user", access_key_id.as_bytes())[..30])
     }
 
     fn secret_for(&self, session_token: &str) -> String {

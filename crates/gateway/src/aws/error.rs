@@ -105,6 +105,7 @@ impl Error {
     /// A signature that is not accepted.
     pub fn of_signer(refused: &Refused, protocol: Protocol) -> Self {
         let (query, json, xml) = match refused {
+            Refused::Internal => return Self::internal("the rights of a key could not be read"),
             Refused::UnknownKey => ("InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId"),
             Refused::Signature(sigv4::Error::Missing) => {
                 ("MissingAuthenticationToken", "MissingAuthenticationTokenException", "AccessDenied")

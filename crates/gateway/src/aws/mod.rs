@@ -22,9 +22,10 @@ pub mod xml;
 pub use error::{Error, Protocol};
 pub use response::Response;
 
+use crate::authorise::Caller;
 use crate::sigv4::{percent_decode, query_pairs};
 use bytes::Bytes;
-use dayfly_types::{Region, RequestId, credentials::Principal};
+use dayfly_types::{Region, RequestId};
 use http::request::Parts;
 
 /// An authenticated request.
@@ -38,7 +39,7 @@ pub struct Request {
     /// Region of the credential scope.
     pub region: Region,
     /// Who signed it.
-    pub principal: Principal,
+    pub principal: Caller,
 }
 
 impl Request {

@@ -56,7 +56,7 @@ pub async fn answer(asked: &Asked<'_>, id: &str, path: &str, body: &mut Option<I
     let caller = match url.signed {
         true => {
             let (action, resource) = ("lambda:InvokeFunctionUrl", function.to_string());
-            Some(signed::caller(asked, &held.bytes, "lambda", action, &resource).map_err(Refusal::of_url)?)
+            Some(signed::caller(asked, &held.bytes, "lambda", action, &resource).await.map_err(Refusal::of_url)?)
         }
         false => None,
     };

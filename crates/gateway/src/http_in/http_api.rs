@@ -175,7 +175,7 @@ async fn routed(
     match route.authorization_type {
         AuthorizationType::None => {}
         AuthorizationType::Iam => {
-            let by = signed::caller(asked, &held.bytes, "execute-api", "execute-api:Invoke", &arn);
+            let by = signed::caller(asked, &held.bytes, "execute-api", "execute-api:Invoke", &arn).await;
             caller = Some(by.map_err(|_| Refusal::closed())?);
         }
         AuthorizationType::Jwt | AuthorizationType::Custom => {

@@ -112,7 +112,7 @@ pub async fn answer(
     let caller = match found.method.authorization {
         Authorization::Iam => {
             let action = "execute-api:Invoke";
-            Some(signed::caller(asked, &held.bytes, "execute-api", action, &method_arn)?)
+            Some(signed::caller(asked, &held.bytes, "execute-api", action, &method_arn).await?)
         }
         _ => None,
     };

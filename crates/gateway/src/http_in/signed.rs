@@ -2,11 +2,10 @@
 
 use super::{Asked, refusal::Refusal};
 use crate::{
-    authorise::{self, authorise},
+    authorise::authorise,
     signer::{Refused, Signer},
     sigv4::{self, Claim, Hashed},
 };
-use dayfly_types::credentials::Principal;
 use sha2::{Digest, Sha256};
 
 /// Who signed a request.
@@ -19,7 +18,13 @@ pub struct Caller {
 }
 
 /// Who signed the request for `service`, when it may do `action` on `resource`.
-pub fn caller(asked: &Asked<'_>, body: &[u8], service: &str, action: &str, resource: &str) -> Result<Caller, Refusal> {
+pub async fn caller(
+    asked: &Asked<'_>,
+    body: &[u8],
+    service: &str,
+    action: &str,
+    resource: &str,
+) -> Result<Caller, Refusal> {
     let invalid = |message: &str| Refusal::signature("InvalidSignatureException", message);
     let claim = match Claim::read(&asked.parts) {
         Ok(claim) if claim.service == service => claim,
@@ -29,9 +34,9 @@ pub fn caller(asked: &Asked<'_>, body: &[u8], service: &str, action: &str, resou
         Err(sigv4::Error::Missing) => return Err(Refusal::missing_token()),
         Err(error) => return Err(Refusal::signature("IncompleteSignatureException", &error.to_string())),
     };
-    let signer = Signer::of(asked.gateway, claim).map_err(|refused| match refused {
+    let signer = Signer::of(asked.gateway, claim, &asked.parts, asked.peer).await.map_err(|refused| match refused {
         Refused::UnknownKey => Refusal::signature("UnrecognizedClientException", &refused.to_string()),
-        Refused::Signature(_) => invalid(&refused.to_string()),
+        Refused::Signature(_) | Refused::Internal => invalid(&refused.to_string()),
     })?;
     let sha256: [u8; 32] = Sha256::digest(body).into();
     let Signer { claim, secret, principal, .. } = signer;
@@ -39,9 +44,6 @@ pub fn caller(asked: &Asked<'_>, body: &[u8], service: &str, action: &str, resou
     authorise(&principal, action, resource, &asked.gateway.options.account)
         .map_err(|denied| Refusal::signature("AccessDeniedException", &denied.0))?;
     let account = principal.account().to_string();
-    let id = match &principal {
-        Principal::Root { account } => account.to_string(),
-        Principal::ExecutionRole { session, .. } => format!("AROADAYFLY:{session}"),
-    };
-    Ok(Caller { account, access_key_id: claim.access_key_id, arn: authorise::arn(&principal), id })
+    let id = principal.id();
+    Ok(Caller { account, access_key_id: claim.access_key_id, arn: principal.arn(), id })
 }

@@ -133,6 +133,15 @@ impl Policy {
         Ok(Self { statements })
     }
 
+    /// The policy that nobody gets past.
+    pub fn denies_everything() -> Self {
+        let all = || OneOf { patterns: Vec::new(), negated: true };
+        let (actions, resources) = (all(), Some(all()));
+        Self {
+            statements: vec![Statement { allows: false, principals: None, actions, resources, conditions: Vec::new() }],
+        }
+    }
+
     /// What it says.
     pub fn verdict(&self, question: &Question<'_>) -> Verdict {
         let action = question.action.to_ascii_lowercase();

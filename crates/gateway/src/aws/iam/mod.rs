@@ -1,5 +1,5 @@
-//! AWS IAM: roles, with their trust, inline and attached policies. A query `Action`, and XML. Roles are kept and returned;
-//! that they are enforced is `authorise`'s to come.
+//! AWS IAM: roles, with their trust, inline and attached policies. A query `Action`, and XML. What they
+//! mean is for `rights` and `authorise`.
 
 mod document;
 mod error;
@@ -28,23 +28,31 @@ pub async fn answer(gateway: &Gateway, request: &Request) -> Result<Response, Er
     let operation = parameters.action()?.to_owned();
     let account = gateway.options.account.clone();
     let call = Call { gateway, request, parameters, account, operation };
+    let result = dispatch(&call).await;
+    if !["Get", "List", "Simulate"].iter().any(|verb| call.operation.starts_with(verb)) {
+        gateway.rights.changed();
+    }
+    result
+}
+
+async fn dispatch(call: &Call<'_>) -> Result<Response, Error> {
     match call.operation.as_str() {
-        "CreateRole" => roles::create(&call).await,
-        "GetRole" => roles::get(&call).await,
-        "ListRoles" => roles::list(&call).await,
-        "UpdateRole" => roles::update(&call).await,
-        "UpdateAssumeRolePolicy" => roles::update_trust(&call).await,
-        "DeleteRole" => roles::delete(&call).await,
-        "TagRole" => roles::tag(&call).await,
-        "UntagRole" => roles::untag(&call).await,
-        "ListRoleTags" => roles::list_tags(&call).await,
-        "PutRolePolicy" => role_policies::put(&call).await,
-        "GetRolePolicy" => role_policies::get(&call).await,
-        "ListRolePolicies" => role_policies::list(&call).await,
-        "DeleteRolePolicy" => role_policies::delete(&call).await,
-        "AttachRolePolicy" => role_policies::attach(&call).await,
-        "DetachRolePolicy" => role_policies::detach(&call).await,
-        "ListAttachedRolePolicies" => role_policies::list_attached(&call).await,
+        "CreateRole" => roles::create(call).await,
+        "GetRole" => roles::get(call).await,
+        "ListRoles" => roles::list(call).await,
+        "UpdateRole" => roles::update(call).await,
+        "UpdateAssumeRolePolicy" => roles::update_trust(call).await,
+        "DeleteRole" => roles::delete(call).await,
+        "TagRole" => roles::tag(call).await,
+        "UntagRole" => roles::untag(call).await,
+        "ListRoleTags" => roles::list_tags(call).await,
+        "PutRolePolicy" => role_policies::put(call).await,
+        "GetRolePolicy" => role_policies::get(call).await,
+        "ListRolePolicies" => role_policies::list(call).await,
+        "DeleteRolePolicy" => role_policies::delete(call).await,
+        "AttachRolePolicy" => role_policies::attach(call).await,
+        "DetachRolePolicy" => role_policies::detach(call).await,
+        "ListAttachedRolePolicies" => role_policies::list_attached(call).await,
         other => Err(query::not_served(other, operations::NAMES, "2010-05-08")),
     }
 }

@@ -3,7 +3,7 @@
 use super::{Call, document, document::Kind, error};
 use crate::{
     aws::{Error, Response, xml::Xml},
-    roles::{ROLES, Role, key},
+    roles::{FORMER_ROLES, ROLES, Role, key},
     sigv4::percent_encode,
 };
 use dayfly_types::Timestamp;
@@ -96,6 +96,8 @@ pub async fn delete(call: &Call<'_>) -> Result<Response, Error> {
         (_, false) => Err(error::in_use("Cannot delete entity, must delete policies first.")),
         _ => Ok(()),
     };
+    // Written first, so that there is no moment at which functions of the role have more than it.
+    FORMER_ROLES.create(&call.gateway.options.store, &key(&call.account, name), &()).await?;
     match ROLES.delete(&call.gateway.options.store, &key(&call.account, name), unused).await? {
         true => Ok(call.done()),
         false => Err(error::no_role(name)),

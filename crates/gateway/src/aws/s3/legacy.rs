@@ -3,11 +3,13 @@
 
 use crate::{
     Gateway,
+    authorise::Caller,
+    server::Peer,
     signer::{Refused, key},
     sigv4::{self, query_pairs},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use dayfly_types::{Timestamp, credentials::Principal};
+use dayfly_types::Timestamp;
 use hmac::{Hmac, Mac};
 use http::request::Parts;
 use sha1::Sha1;
@@ -50,7 +52,7 @@ pub fn is_presigned(parts: &Parts) -> bool {
 }
 
 /// Who signed the URL. `bucket` is the bucket in the host name.
-pub fn verify(gateway: &Gateway, parts: &Parts, bucket: Option<&str>) -> Result<Principal, Refused> {
+pub async fn verify(gateway: &Gateway, parts: &Parts, bucket: Option<&str>, peer: Peer) -> Result<Caller, Refused> {
     let pairs = query_pairs(parts.uri.query().unwrap_or_default());
     let find = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let expires = find("Expires").unwrap_or_default();
@@ -60,14 +62,14 @@ pub fn verify(gateway: &Gateway, parts: &Parts, bucket: Option<&str>) -> Result<
         return Err(sigv4::Error::Expired(format!("the URL was valid until {expires}")).into());
     }
     let access_key_id = find("AWSAccessKeyId").unwrap_or_default();
-    let (principal, secret) = key(gateway, access_key_id, find("x-amz-security-token"), now)?;
+    let (principal, secret) = key(gateway, access_key_id, find("x-amz-security-token"), now).await?;
     let Ok(mut mac) = <Hmac<Sha1> as Mac>::new_from_slice(secret.as_bytes()) else {
         unreachable!("HMAC takes keys of any length")
     };
     mac.update(string_to_sign(parts, bucket, expires, &pairs).as_bytes());
     let signature = STANDARD.decode(find("Signature").unwrap_or_default()).unwrap_or_default();
     mac.verify_slice(&signature).map_err(|_| sigv4::Error::Mismatch)?;
-    Ok(principal)
+    Ok(principal.asking(gateway, parts, peer, "us-east-1"))
 }
 
 fn string_to_sign(parts: &Parts, bucket: Option<&str>, expires: &str, pairs: &[(String, String)]) -> String {

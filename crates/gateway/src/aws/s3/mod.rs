@@ -31,7 +31,7 @@ pub use notify::Notifier;
 
 use crate::{
     Gateway,
-    authorise::{self, authorise},
+    authorise::{Caller, authorise},
     body,
     host::{self, Named},
     sender::Sender,
@@ -42,7 +42,7 @@ use crate::{
 use bytes::Bytes;
 use chunked::Chain;
 use dayfly_objects::{Bucket, KEY_BYTES_MAX, Objects, Origin, valid_bucket_name};
-use dayfly_types::{Region, RequestId, credentials::Principal};
+use dayfly_types::{Region, RequestId};
 use error::{access_denied, invalid_request};
 use http::{HeaderName, HeaderValue, Method, request::Parts};
 use hyper::body::Incoming;
@@ -63,7 +63,7 @@ pub struct Call<'a> {
     bucket: String,
     key: String,
     region: Region,
-    principal: Principal,
+    principal: Caller,
     /// Until the operation takes it.
     payload: Option<Payload>,
 }
@@ -92,7 +92,7 @@ pub async fn answer(
         Ok(target) => target,
         Err(error) => return refuse(gateway, body, error).await,
     };
-    let authenticated = match authenticate(gateway, owner, claim, &parts) {
+    let authenticated = match authenticate(gateway, peer, owner, claim, &parts).await {
         Ok(authenticated) => authenticated,
         Err(error) => return refuse(gateway, body, error).await,
     };
@@ -203,7 +203,7 @@ impl Call<'_> {
     /// The objects, for changes that this request asks for.
     fn objects(&self) -> Objects {
         self.gateway.options.objects.asked_by(Origin {
-            requester: authorise::arn(&self.principal),
+            requester: self.principal.arn(),
             address: self.peer.source_ip(),
             request_id: self.id.to_string(),
             trace: self.header("x-amzn-trace-id").map(str::to_owned),
@@ -266,15 +266,16 @@ fn target(parts: &Parts) -> Result<(Level, String, String), Error> {
 
 /// Who signed a request, and what the signature says of the body.
 struct Authenticated {
-    principal: Principal,
+    principal: Caller,
     region: Region,
     said: String,
     signing: Signing,
     chain: Option<Chain>,
 }
 
-fn authenticate(
+async fn authenticate(
     gateway: &Gateway,
+    peer: Peer,
     owner: Option<Sender>,
     claim: Result<Claim, sigv4::Error>,
     parts: &Parts,
@@ -290,7 +291,7 @@ fn authenticate(
     }
     if claim.is_err() && legacy::is_presigned(parts) {
         let bucket = host::named(parts).and_then(Named::bucket);
-        let principal = legacy::verify(gateway, parts, bucket.as_deref()).map_err(expired)?;
+        let principal = legacy::verify(gateway, parts, bucket.as_deref(), peer).await.map_err(expired)?;
         let region = "us-east-1".parse().map_err(|_| error::internal("us-east-1 is a region"))?;
         return Ok(Authenticated {
             principal,
@@ -302,7 +303,8 @@ fn authenticate(
     }
     let claim = claim.map_err(|error| of_refused(&error.into()))?;
     let presigned = claim.is_presigned();
-    let signer = Signer::of(gateway, claim)
+    let signer = Signer::of(gateway, claim, parts, peer)
+        .await
         .map_err(|refused| if presigned { expired(refused) } else { of_refused(&refused) })?;
     let header = parts.headers.get("x-amz-content-sha256").and_then(|value| value.to_str().ok());
     let query = query_pairs(parts.uri.query().unwrap_or_default());
@@ -347,7 +349,7 @@ pub async fn read_object(
             parts.headers.insert(name, value.clone());
         }
     }
-    let principal = Principal::Root { account: gateway.options.account.clone() };
+    let principal = Caller::root(gateway.options.account.clone());
     let region = gateway.options.region.clone();
     let bucket = bucket.to_owned();
     let query = Vec::new();

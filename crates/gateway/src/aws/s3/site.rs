@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     Gateway,
+    authorise::Caller,
     aws::{Error, Response, response},
     body,
     host::{self, Named},
@@ -16,7 +17,7 @@ use crate::{
     sigv4::{Claim, percent_decode},
 };
 use dayfly_objects::{Bucket, Error as ObjectsError, valid_bucket_name};
-use dayfly_types::{RequestId, credentials::Principal};
+use dayfly_types::RequestId;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header::LOCATION, request::Parts};
 use hyper::body::Incoming;
 
@@ -114,7 +115,7 @@ async fn visit(
         bucket: bucket.name.clone(),
         region: bucket.region.clone(),
         // Whoever reads is asked of the bucket's policy first, each time.
-        principal: Principal::Root { account: bucket.account.clone() },
+        principal: Caller::root(bucket.account.clone()),
         payload: None,
         parts,
     };

@@ -9,7 +9,6 @@ use dayfly_triggers::queues::{
     self, Attribute, AttributeValue, Configuration, Message, NewMessage, Receive, Received, Sent, attributes_md5,
     body_md5,
 };
-use dayfly_types::credentials::Principal;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -137,10 +136,7 @@ fn trace(call: &Call<'_>) -> Option<String> {
 }
 
 fn sender(call: &Call<'_>) -> String {
-    match &call.request.principal {
-        Principal::Root { account } => account.to_string(),
-        Principal::ExecutionRole { session, .. } => format!("AROADAYFLY:{session}"),
-    }
+    call.request.principal.id()
 }
 
 /// What this queue asks of a message.
