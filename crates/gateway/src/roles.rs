@@ -1,10 +1,11 @@
-//! Roles and their policies as they are kept: what `aws/iam` changes, and what `authorise` will decide by.
+//! Roles and their policies as they are kept: what `aws/iam` changes, and what `rights` reads.
 //!
 //! | table | key | value |
 //! |---|---|---|
 //! | `iam_roles` | `ACCOUNT/name in lower case` | [`Role`] as JSON |
 
-use crate::rows::Table;
+use crate::{aws::Error, rows::Table};
+use dayfly_store::Store;
 use dayfly_types::{AccountId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +44,13 @@ impl Role {
     pub fn arn(&self) -> String {
         format!("arn:aws:iam::{}:role{}{}", self.account, self.path, self.name)
     }
+}
+
+/// The role with this ARN.
+pub async fn find(store: &Store, account: &AccountId, arn: &str) -> Result<Option<Role>, Error> {
+    let Some(name) = name_in_arn(arn, account) else { return Ok(None) };
+    let read = ROLES.get::<Role>(store, &key(account, name)).await?;
+    Ok(read.map(|read| read.value).filter(|role| role.arn() == arn))
 }
 
 /// The name in the ARN of a role of `account`.

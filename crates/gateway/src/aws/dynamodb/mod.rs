@@ -112,7 +112,26 @@ impl<'a> Call<'a> {
         Ok(self.gateway.options.tables.get(&self.table_name(name)?)?)
     }
 
+    /// The same for a part of the operation that policies know by another name, or for an index of the table.
+    fn table_for(&self, action: &str, name: Option<&str>, index: Option<&str>) -> Result<Arc<Table>, Failure> {
+        let table = self.named_table(name)?;
+        let below = index.map(|index| format!("/index/{index}")).unwrap_or_default();
+        self.authorise(action, &table, &below)?;
+        Ok(self.gateway.options.tables.get(&table)?)
+    }
+
     fn table_name(&self, name: Option<&str>) -> Result<TableName, Failure> {
+        let table = self.named_table(name)?;
+        self.authorise(self.operation, &table, "")?;
+        Ok(table)
+    }
+
+    fn authorise(&self, action: &str, table: &TableName, below: &str) -> Result<(), Failure> {
+        let (action, arn) = (format!("dynamodb:{action}"), format!("{table}{below}"));
+        Ok(authorise(&self.request.principal, &action, &arn, &table.account).map_err(super::Error::from)?)
+    }
+
+    fn named_table(&self, name: Option<&str>) -> Result<TableName, Failure> {
         let given = name.ok_or_else(|| error::constraint(None, "tableName", "Member must not be null"))?;
         let mut table = TableName {
             account: self.request.principal.account().clone(),
@@ -130,8 +149,6 @@ impl<'a> Call<'a> {
             table.name = name.to_owned();
         }
         schema::table_name(&table.name, "tableName")?;
-        let action = format!("dynamodb:{}", self.operation);
-        authorise(&self.request.principal, &action, &table.to_string(), &table.account).map_err(super::Error::from)?;
         Ok(table)
     }
 

@@ -31,7 +31,7 @@ pub async fn scan(call: &Call<'_>) -> Result<Value, Failure> {
 }
 
 async fn read(call: &Call<'_>, mut dto: ReadRequest) -> Result<Value, Failure> {
-    let table = call.table(dto.table_name.as_deref())?;
+    let table = call.table_for(call.operation, dto.table_name.as_deref(), dto.index_name.as_deref())?;
     let asked = Asked::of(dto.return_consumed_capacity.as_deref())?;
     let consistent = dto.consistent_read.unwrap_or(false);
     let definition = table.definition().await?;

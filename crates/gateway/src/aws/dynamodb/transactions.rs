@@ -25,7 +25,7 @@ pub async fn transact_get_items(call: &Call<'_>) -> Result<Value, Failure> {
     let (mut reads, mut paths) = (Vec::new(), Vec::new());
     for part in dto.transact_items {
         let Some(mut get) = part.get else { return Err(one_of()) };
-        let table = call.table(get.table_name.as_deref())?;
+        let table = call.table_for("GetItem", get.table_name.as_deref(), None)?;
         let key = item("key", get.key.take())?;
         paths.push(projection(&mut get)?);
         reads.push((table, key));
@@ -69,14 +69,14 @@ pub async fn transact_write_items(call: &Call<'_>) -> Result<Value, Failure> {
         let TransactItem { get: None, put: puts, delete: deletes, update: updates, condition_check } = part else {
             return Err(one_of());
         };
-        let (request, read): (_, fn(_) -> _) = match (puts, deletes, updates, condition_check) {
-            (Some(request), None, None, None) => (request, put),
-            (None, Some(request), None, None) => (request, delete),
-            (None, None, Some(request), None) => (request, update),
-            (None, None, None, Some(request)) => (request, check),
+        let (request, read, action): (_, fn(_) -> _, _) = match (puts, deletes, updates, condition_check) {
+            (Some(request), None, None, None) => (request, put, "PutItem"),
+            (None, Some(request), None, None) => (request, delete, "DeleteItem"),
+            (None, None, Some(request), None) => (request, update, "UpdateItem"),
+            (None, None, None, Some(request)) => (request, check, "ConditionCheckItem"),
             _ => return Err(one_of()),
         };
-        let table = call.table(request.table_name.as_deref())?;
+        let table = call.table_for(action, request.table_name.as_deref(), None)?;
         let write = read(request)?;
         *used.entry(table.name().name.clone()).or_insert(0.0) += 2.0 * write_units(item_size(write.change.item()));
         writes.push((table, write));

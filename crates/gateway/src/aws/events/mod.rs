@@ -12,7 +12,7 @@ use dayfly_triggers::events;
 use dayfly_types::{AccountId, Region};
 use http::StatusCode;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The operations of EventBridge that are not served.
 const UNSERVED: [&str; 8] = [
@@ -65,10 +65,26 @@ struct Call<'a> {
 impl Call<'_> {
     /// The body of a request that may do this operation.
     fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        let action = format!("events:{}", self.operation);
-        authorise(&self.request.principal, &action, "*", self.account())?;
+        let unreadable = |error: serde_json::Error| Error::bad_request("SerializationException", error.to_string());
         let body: &[u8] = if self.request.body.is_empty() { b"{}" } else { &self.request.body };
-        serde_json::from_slice(body).map_err(|error| Error::bad_request("SerializationException", error.to_string()))
+        let body: Value = serde_json::from_slice(body).map_err(unreadable)?;
+        let action = format!("events:{}", self.operation);
+        authorise(&self.request.principal, &action, &self.resource(&body), self.account())?;
+        T::deserialize(body).map_err(unreadable)
+    }
+
+    /// The ARN of what the request is about.
+    fn resource(&self, body: &Value) -> String {
+        let text = |name: &str| body.get(name).and_then(Value::as_str);
+        let own = |what: &str| format!("arn:aws:events:{}:{}:{what}", self.region(), self.account());
+        match self.operation {
+            "PutEvents" | "DescribeEventBus" => own("event-bus/default"),
+            _ => match (text("ResourceARN"), text("Rule").or(text("Name"))) {
+                (Some(arn), _) => arn.to_owned(),
+                (None, Some(name)) => own(&format!("rule/{name}")),
+                (None, None) => "*".to_owned(),
+            },
+        }
     }
 
     fn account(&self) -> &AccountId {

@@ -106,19 +106,19 @@ impl Call<'_> {
     /// The role that the request names and may work on.
     async fn role(&self) -> Result<Role, Error> {
         let name = self.role_name()?;
-        self.authorise(&format!("arn:aws:iam::{}:role/{name}", self.account))?;
         let key = crate::roles::key(&self.account, name);
-        let read = crate::roles::ROLES.get(&self.gateway.options.store, &key).await?;
-        read.map(|read| read.value).ok_or_else(|| error::no_role(name))
+        let read = crate::roles::ROLES.get::<Role>(&self.gateway.options.store, &key).await?.map(|read| read.value);
+        let unknown = || format!("arn:aws:iam::{}:role/{name}", self.account);
+        self.authorise(&read.as_ref().map_or_else(unknown, Role::arn))?;
+        read.ok_or_else(|| error::no_role(name))
     }
 
     /// Changes the role that the request names.
     async fn change<R>(&self, change: impl FnMut(&mut Role) -> Result<R, Error>) -> Result<(Role, R), Error> {
-        let name = self.role_name()?;
-        self.authorise(&format!("arn:aws:iam::{}:role/{name}", self.account))?;
-        let key = crate::roles::key(&self.account, name);
+        let role = self.role().await?;
+        let key = crate::roles::key(&self.account, &role.name);
         let changed = crate::roles::ROLES.change(&self.gateway.options.store, &key, change).await?;
-        changed.ok_or_else(|| error::no_role(name))
+        changed.ok_or_else(|| error::no_role(&role.name))
     }
 
     fn done(&self) -> Response {

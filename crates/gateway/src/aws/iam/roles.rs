@@ -15,8 +15,8 @@ pub const DOCUMENT_LENGTH_MAX: usize = 131_072;
 
 pub async fn create(call: &Call<'_>) -> Result<Response, Error> {
     let name = call.role_name()?.to_owned();
-    call.authorise(&format!("arn:aws:iam::{}:role/{name}", call.account))?;
     let path = path(call, "Path")?;
+    call.authorise(&format!("arn:aws:iam::{}:role{path}{name}", call.account))?;
     let trust = call.required("AssumeRolePolicyDocument", DOCUMENT_LENGTH_MAX)?.to_owned();
     document::check(&trust, Kind::Trust)?;
     let role = Role {
@@ -89,8 +89,7 @@ pub async fn update_trust(call: &Call<'_>) -> Result<Response, Error> {
 }
 
 pub async fn delete(call: &Call<'_>) -> Result<Response, Error> {
-    let name = call.role_name()?;
-    call.authorise(&format!("arn:aws:iam::{}:role/{name}", call.account))?;
+    let name = &call.role().await?.name;
     let unused = |role: &Role| match (role.attached.is_empty(), role.inline.is_empty()) {
         (false, _) => Err(error::in_use("Cannot delete entity, must detach all policies first.")),
         (_, false) => Err(error::in_use("Cannot delete entity, must delete policies first.")),

@@ -8,9 +8,10 @@ use super::{
 };
 use crate::{
     Gateway,
-    authorise::authorise,
+    authorise::{More, authorise, authorise_with},
     aws::{Error, Request, Response, response},
     front::offload,
+    roles,
 };
 use dayfly_types::{
     CodeReference, FunctionArn, FunctionConfiguration, FunctionReference, Runtime,
@@ -33,6 +34,7 @@ pub async fn create_function(gateway: &Gateway, request: Request) -> Result<Resp
 
     let arn = arn(gateway, &request, dto.function_name.as_deref().unwrap_or_default())?;
     authorise(&request.principal, "lambda:CreateFunction", &arn.to_string(), &arn.account)?;
+    pass_role(gateway, &request, dto.role.as_deref()).await?;
     let publish = dto.publish == Some(true);
     if dto.package_type.as_deref() == Some("Image") {
         return Err(invalid_parameter("Dayfly does not support container images yet: PackageType must be Zip"));
@@ -59,6 +61,18 @@ pub async fn create_function(gateway: &Gateway, request: Request) -> Result<Resp
         created = functions.publish_made(created).await?;
     }
     Ok(response::json(StatusCode::CREATED, &dto::configuration(&created, &created.arn)))
+}
+
+/// Whether the request may give a function the role `arn`. Whoever has not all rights gives none that nobody has made:
+/// functions with such a role have the account's.
+pub async fn pass_role(gateway: &Gateway, request: &Request, arn: Option<&str>) -> Result<(), Error> {
+    let Some(arn) = arn.filter(|_| !request.principal.is_unbounded()) else { return Ok(()) };
+    let more = More { context: &[("iam:PassedToService", "lambda.amazonaws.com")], ..More::default() };
+    authorise_with(&request.principal, "iam:PassRole", arn, &gateway.options.account, more)?;
+    match roles::find(&gateway.options.store, &gateway.options.account, arn).await? {
+        Some(_) => Ok(()),
+        None => Err(invalid_parameter("The role defined for the function cannot be assumed by Lambda.")),
+    }
 }
 
 fn arn(gateway: &Gateway, request: &Request, name: &str) -> Result<FunctionArn, Error> {

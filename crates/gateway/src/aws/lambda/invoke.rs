@@ -2,16 +2,17 @@
 
 use super::{
     error::{invalid_content, invalid_parameter},
-    function, validate,
+    function, named_function, permissions, validate,
 };
 use crate::{
     Gateway,
+    authorise::{More, authorise_with},
     aws::{Error, Request, Response, response},
     front::offload,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use dayfly_types::{Invocation, Limits, Outcome};
+use dayfly_types::{FunctionArn, Invocation, Limits, Outcome};
 use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
 use serde::de::IgnoredAny;
 
@@ -32,8 +33,23 @@ pub fn body_limit(parts: &Parts, limits: &Limits) -> (u64, Box<dyn FnOnce(u64, u
     )
 }
 
+/// The function that a call is for, when the caller's policies or the function's own allow the call.
+async fn invoked(gateway: &Gateway, request: &Request, named: &str) -> Result<FunctionArn, Error> {
+    const ACTION: &str = "lambda:InvokeFunction";
+    let denied = match function(gateway, request, ACTION, named) {
+        Err(denied) if !request.principal.is_unbounded() && denied.status == StatusCode::FORBIDDEN => denied,
+        result => return result,
+    };
+    let Ok(arn) = named_function(gateway, request, named) else { return Err(denied) };
+    let Ok(access) = gateway.options.scheduler.functions().access(&arn).await else { return Err(denied) };
+    let policy = permissions::policy(&access.policy, &arn);
+    let more = More { policy: policy.as_ref(), ..More::default() };
+    authorise_with(&request.principal, ACTION, &arn.to_string(), &arn.account, more)?;
+    Ok(arn)
+}
+
 pub async fn invoke(gateway: &Gateway, request: Request, named: &str) -> Result<Response, Error> {
-    let arn = function(gateway, &request, "lambda:InvokeFunction", named)?;
+    let arn = invoked(gateway, &request, named).await?;
     let kind = request.header(TYPE).unwrap_or("RequestResponse").to_owned();
     validate::choice(&kind, "invocationType", &["Event", "RequestResponse", "DryRun"])?;
     let log_type = request.header("x-amz-log-type").unwrap_or("None");

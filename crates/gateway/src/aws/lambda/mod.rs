@@ -125,6 +125,13 @@ pub async fn answer(gateway: &Gateway, request: Request) -> Result<Response, Err
 
 /// The function that a path names, with its qualifier, once the request may do `action` on it.
 fn function(gateway: &Gateway, request: &Request, action: &str, named: &str) -> Result<FunctionArn, Error> {
+    let arn = named_function(gateway, request, named)?;
+    authorise(&request.principal, action, &arn.to_string(), &arn.account)?;
+    Ok(arn)
+}
+
+/// The function that a path names.
+fn named_function(gateway: &Gateway, request: &Request, named: &str) -> Result<FunctionArn, Error> {
     let reference: FunctionReference = named.parse().map_err(|_| validate::function_name_error(named))?;
     let qualifier = match (reference.qualifier, request.query("Qualifier")) {
         (derived, None) => derived,
@@ -145,14 +152,12 @@ fn function(gateway: &Gateway, request: &Request, action: &str, named: &str) -> 
         let message = format!("Functions from '{region}' are not reachable in this region ('{}')", request.region);
         return Err(Error::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message));
     }
-    let arn = FunctionArn {
+    Ok(FunctionArn {
         region: request.region.clone(),
         account: reference.account.unwrap_or_else(|| gateway.options.account.clone()),
         name: reference.name,
         qualifier,
-    };
-    authorise(&request.principal, action, &arn.to_string(), &arn.account)?;
-    Ok(arn)
+    })
 }
 
 /// The same for operations on the function as a whole, and those that change `$LATEST`.

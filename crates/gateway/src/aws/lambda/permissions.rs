@@ -9,7 +9,10 @@ use crate::{
     Gateway,
     aws::{Error, Request, Response, response},
 };
-use dayfly_types::{AccountId, FunctionArn, Qualifier, ResourcePolicy, Statement};
+use dayfly_types::{
+    AccountId, FunctionArn, Qualifier, ResourcePolicy, Statement,
+    policy::{Kind, Policy},
+};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -180,6 +183,14 @@ fn statement(given: Permission) -> Result<Statement, Error> {
         url_auth_type: given.function_url_auth_type,
         via_url: given.invoked_via_function_url,
     })
+}
+
+/// The policy as `authorise` asks it; `None` when there is none.
+pub fn policy(policy: &ResourcePolicy, arn: &FunctionArn) -> Option<Policy> {
+    if policy.statements.is_empty() {
+        return None;
+    }
+    Policy::parse(&document(policy, arn), Kind::Resource).ok()
 }
 
 /// The policy as IAM writes policies.

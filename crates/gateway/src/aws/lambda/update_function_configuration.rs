@@ -2,6 +2,7 @@
 
 use super::{
     change::Change,
+    create_function::pass_role,
     dto::{self, FunctionRequest},
     error::of_json,
     latest_function,
@@ -23,6 +24,7 @@ pub async fn update_function_configuration(
     let mut violations = Violations::default();
     validate::fields(&dto, &gateway.options.limits, &mut violations);
     violations.finish()?;
+    pass_role(gateway, request, dto.role.as_deref()).await?;
     let revision_id = dto.revision_id.take();
     let change = Change::of(dto, gateway).await?;
     let functions = gateway.options.scheduler.functions();

@@ -9,6 +9,7 @@ mod log_group;
 use super::{Error, Request, Response, target};
 use crate::{Gateway, authorise::authorise};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// Answers an authenticated request.
 pub async fn answer(gateway: &Gateway, request: &Request) -> Result<Response, Error> {
@@ -25,8 +26,15 @@ pub async fn answer(gateway: &Gateway, request: &Request) -> Result<Response, Er
 
 /// The body of a request that may do `logs:action`.
 fn read<T: DeserializeOwned>(request: &Request, action: &str) -> Result<T, Error> {
-    authorise(&request.principal, &format!("logs:{action}"), "*", request.principal.account())?;
+    let unreadable = |error: serde_json::Error| Error::bad_request("SerializationException", error.to_string());
     // SDKs send `{}`, hand-made requests at times nothing.
     let body: &[u8] = if request.body.is_empty() { b"{}" } else { &request.body };
-    serde_json::from_slice(body).map_err(|error| Error::bad_request("SerializationException", error.to_string()))
+    let body: Value = serde_json::from_slice(body).map_err(unreadable)?;
+    let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+    let group = dto::group_name(text("logGroupName"), text("logGroupIdentifier")).unwrap_or_default();
+    let stream = text("logStreamName").unwrap_or_default();
+    let account = request.principal.account();
+    let resource = format!("arn:aws:logs:{}:{account}:log-group:{group}:log-stream:{stream}", request.region);
+    authorise(&request.principal, &format!("logs:{action}"), &resource, account)?;
+    T::deserialize(body).map_err(unreadable)
 }

@@ -41,6 +41,7 @@ pub async fn delete_objects(call: &mut Call<'_>) -> Result<Response, Error> {
     if delete.objects.is_empty() || delete.objects.len() > KEYS_MAX {
         return Err(malformed_xml());
     }
+    let bucket = call.gateway.options.objects.bucket(&call.bucket).await?;
     let mut xml = rooted("DeleteResult");
     let failed = |xml: &mut Xml, key: &str, code: &str, message: &str| {
         xml.element("Error", |xml| {
@@ -53,6 +54,8 @@ pub async fn delete_objects(call: &mut Call<'_>) -> Result<Response, Error> {
             failed(&mut xml, &key, "KeyTooLongError", "Your key is too long");
         } else if version_id.is_some_and(|version| !version.is_empty() && version != "null") {
             failed(&mut xml, &key, "NoSuchVersion", "The specified version does not exist.");
+        } else if let Err(error) = call.authorise("s3:DeleteObject", &bucket, &key) {
+            failed(&mut xml, &key, &error.code, &error.message);
         } else {
             keys.push(key);
         }

@@ -31,7 +31,7 @@ pub use notify::Notifier;
 
 use crate::{
     Gateway,
-    authorise::{Caller, authorise},
+    authorise::{Caller, More, authorise, authorise_with},
     body,
     host::{self, Named},
     sender::Sender,
@@ -129,6 +129,8 @@ async fn dispatch(call: &mut Call<'_>, level: Level) -> Result<Response, Error> 
     match operation.name {
         "ListBuckets" => buckets::list_buckets(call, action).await,
         "CreateBucket" => buckets::create_bucket(call, action).await,
+        // Each of its keys is asked for.
+        "DeleteObjects" => delete::delete_objects(call).await,
         name => {
             call.bucket_for(action).await?;
             call.check_version()?;
@@ -147,7 +149,6 @@ async fn dispatch(call: &mut Call<'_>, level: Level) -> Result<Response, Error> 
                 "GetBucketLocation" => buckets::get_bucket_location(call).await,
                 "ListObjects" => list::list_objects(call).await,
                 "ListObjectsV2" => list::list_objects_v2(call).await,
-                "DeleteObjects" => delete::delete_objects(call).await,
                 "DeleteObject" => delete::delete_object(call).await,
                 "PutObject" if call.header(COPY_SOURCE).is_some() => copy_object::copy_object(call).await,
                 "PutObject" => put_object::put_object(call).await,
@@ -213,7 +214,21 @@ impl Call<'_> {
     fn authorise(&self, action: &str, bucket: &Bucket, key: &str) -> Result<(), Error> {
         let separator = if key.is_empty() { "" } else { "/" };
         let arn = format!("arn:aws:s3:::{}{separator}{key}", bucket.name);
-        authorise(&self.principal, action, &arn, &bucket.account).map_err(|denied| access_denied(&denied.0))
+        if self.principal.is_unbounded() {
+            return authorise(&self.principal, action, &arn, &bucket.account)
+                .map_err(|denied| access_denied(&denied.0));
+        }
+        let policy = policy::of_bucket(bucket);
+        let mut context = Vec::new();
+        for (key, name) in [("s3:prefix", "prefix"), ("s3:delimiter", "delimiter"), ("s3:max-keys", "max-keys")] {
+            context.extend(self.parameter(name).map(|value| (key, value)));
+        }
+        // AWS knows an absent prefix as an empty one.
+        if action == "s3:ListBucket" && self.parameter("prefix").is_none() {
+            context.push(("s3:prefix", ""));
+        }
+        let more = More { policy: policy.as_ref(), context: &context };
+        authorise_with(&self.principal, action, &arn, &bucket.account, more).map_err(|denied| access_denied(&denied.0))
     }
 
     /// There is one version of each object: the one that AWS calls null.

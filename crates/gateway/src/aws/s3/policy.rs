@@ -1,10 +1,10 @@
-//! PutBucketPolicy, GetBucketPolicy, DeleteBucketPolicy, GetBucketPolicyStatus. A policy says what everybody may do, for
-//! websites; what the account's own principals may do is `authorise`'s.
+//! PutBucketPolicy, GetBucketPolicy, DeleteBucketPolicy, GetBucketPolicyStatus. What one says
+//! of everybody is for websites; what it says of the account's own principals goes into `authorise`.
 
-use super::{Call, error::not_implemented, unset::never_set, xml::rooted};
+use super::{Call, unset::never_set, xml::rooted};
 use crate::aws::{Error, Response, response};
 use dayfly_objects::Bucket;
-use dayfly_types::policy::like;
+use dayfly_types::policy::{Context, Kind, Policy, Question, Verdict, Who};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -19,8 +19,9 @@ pub async fn put_bucket_policy(call: &mut Call<'_>) -> Result<Response, Error> {
         return Err(malformed("Policies must be at most 20 KB"));
     }
     let policy: Value = serde_json::from_slice(&document).map_err(|_| malformed("Policies must be valid JSON"))?;
-    check(&policy, &call.bucket)?;
     let text = String::from_utf8_lossy(&document).into_owned();
+    Policy::parse(&text, Kind::Resource).map_err(|error| malformed(&error.to_string()))?;
+    check(&policy, &call.bucket)?;
     call.gateway.options.objects.set(&call.bucket, SETTING, Some(text)).await?;
     Ok(response::empty(StatusCode::NO_CONTENT))
 }
@@ -39,33 +40,24 @@ pub async fn delete_bucket_policy(call: &Call<'_>) -> Result<Response, Error> {
 pub async fn get_bucket_policy_status(call: &Call<'_>) -> Result<Response, Error> {
     let bucket = call.gateway.options.objects.bucket(&call.bucket).await?;
     let policy = of_bucket(&bucket).ok_or_else(no_policy)?;
-    let public = statements(&policy).iter().any(|statement| statement["Effect"] == "Allow" && is_everybody(statement));
     let mut xml = rooted("PolicyStatus");
-    xml.text("IsPublic", public);
+    xml.text("IsPublic", policy.is_public());
     Ok(xml.answer())
 }
 
 /// Whether the bucket's policy lets everybody do `action` with the object `key`.
 pub fn everybody_may(bucket: &Bucket, action: &str, key: &str) -> bool {
     let Some(policy) = of_bucket(bucket) else { return false };
-    let arn = format!("arn:aws:s3:::{}/{key}", bucket.name);
-    let action = action.to_ascii_lowercase();
-    let is_for = |statement: &&Value| {
-        is_everybody(statement)
-            && texts(&statement["Action"]).iter().any(|pattern| like(&pattern.to_ascii_lowercase(), &action))
-            && texts(&statement["Resource"]).iter().any(|pattern| like(pattern, &arn))
-    };
-    let all = statements(&policy);
-    let mut effects = all.iter().filter(is_for).map(|statement| statement["Effect"].as_str().unwrap_or_default());
-    let mut allowed = false;
-    effects.all(|effect| {
-        allowed |= effect == "Allow";
-        effect == "Allow"
-    }) && allowed
+    let resource = format!("arn:aws:s3:::{}/{key}", bucket.name);
+    let question = Question { action, resource: &resource, who: &Who::default(), context: Context::EMPTY };
+    policy.verdict(&question) == Verdict::Allowed
 }
 
-fn of_bucket(bucket: &Bucket) -> Option<Value> {
-    bucket.settings.get(SETTING).and_then(|text| serde_json::from_str(text).ok())
+/// The bucket's policy.
+pub fn of_bucket(bucket: &Bucket) -> Option<Policy> {
+    let text = bucket.settings.get(SETTING)?;
+    // It was checked when it was kept: one that cannot be read now lets nobody in.
+    Some(Policy::parse(text, Kind::Resource).unwrap_or_else(|_| Policy::denies_everything()))
 }
 
 fn check(policy: &Value, bucket: &str) -> Result<(), Error> {
@@ -75,18 +67,8 @@ fn check(policy: &Value, bucket: &str) -> Result<(), Error> {
     }
     let arn = format!("arn:aws:s3:::{bucket}");
     for statement in &statements {
-        for field in ["Condition", "NotPrincipal", "NotAction", "NotResource"] {
-            if !statement[field].is_null() {
-                return Err(not_implemented(&format!("{field} in policies of buckets")));
-            }
-        }
-        if !["Allow", "Deny"].contains(&statement["Effect"].as_str().unwrap_or_default()) {
-            return Err(malformed("Missing required field Effect"));
-        }
-        if statement["Principal"].is_null() {
-            return Err(malformed("Missing required field Principal"));
-        }
-        let (actions, resources) = (texts(&statement["Action"]), texts(&statement["Resource"]));
+        let either = |name: &str| [texts(&statement[name]), texts(&statement[format!("Not{name}")])].concat();
+        let (actions, resources) = (either("Action"), either("Resource"));
         if actions.is_empty() || !actions.iter().all(|action| *action == "*" || action.starts_with("s3:")) {
             return Err(malformed("Policy has invalid action"));
         }
@@ -98,11 +80,6 @@ fn check(policy: &Value, bucket: &str) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn is_everybody(statement: &Value) -> bool {
-    let principal = &statement["Principal"];
-    principal == "*" || texts(&principal["AWS"]).contains(&"*")
 }
 
 /// One statement, or a list of them.
@@ -172,15 +149,9 @@ mod tests {
             statement[name] = value;
             json!({"Statement": [statement]})
         };
-        for bad in [
-            json!([]),
-            json!({}),
-            with("Effect", json!("Maybe")),
-            with("Action", json!("lambda:*")),
-            with("Resource", json!("arn:aws:s3:::bb/*")),
-            with("Principal", Value::Null),
-            with("Condition", json!({"Bool": {"aws:SecureTransport": "true"}})),
-        ] {
+        for bad in
+            [json!([]), json!({}), with("Action", json!("lambda:*")), with("Resource", json!("arn:aws:s3:::bb/*"))]
+        {
             assert!(check(&bad, "b").is_err(), "{bad}");
         }
     }

@@ -11,6 +11,7 @@ use dayfly_triggers::schedules::{self as triggers, ScheduleName};
 use http::StatusCode;
 use operations::OPERATIONS;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// The group that is always there.
 const DEFAULT: &str = "default";
@@ -29,7 +30,7 @@ pub async fn answer(gateway: &Gateway, request: &Request) -> Result<Response, Er
     };
     let call = Call { gateway, request, segments: request.segments() };
     let account = &gateway.options.account;
-    authorise(&request.principal, &format!("scheduler:{}", operation.name), "*", account)?;
+    authorise(&request.principal, &format!("scheduler:{}", operation.name), &call.resource(), account)?;
     match operation.name {
         "CreateSchedule" => schedules::create(&call).await,
         "UpdateSchedule" => schedules::update(&call).await,
@@ -45,6 +46,22 @@ pub async fn answer(gateway: &Gateway, request: &Request) -> Result<Response, Er
 }
 
 impl Call<'_> {
+    /// The ARN of what the request is about.
+    fn resource(&self) -> String {
+        let own = format!("arn:aws:scheduler:{}:{}", self.request.region, self.gateway.options.account);
+        match self.segments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["schedules", name] => {
+                let body = serde_json::from_slice::<Value>(&self.request.body).ok();
+                let in_body = body.and_then(|body| body.get("GroupName").and_then(Value::as_str).map(str::to_owned));
+                let group = in_body.or(self.request.query("groupName")).unwrap_or_else(|| DEFAULT.to_owned());
+                format!("{own}:schedule/{group}/{name}")
+            }
+            ["schedule-groups", name] => format!("{own}:schedule-group/{name}"),
+            ["tags", arn] => arn.to_owned(),
+            _ => "*".to_owned(),
+        }
+    }
+
     fn body<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let body: &[u8] = if self.request.body.is_empty() { b"{}" } else { &self.request.body };
         serde_json::from_slice(body).map_err(|error| validation(error.to_string()))

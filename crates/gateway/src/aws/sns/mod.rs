@@ -63,8 +63,13 @@ impl Call<'_> {
 
     fn authorise(&self, resource: &str) -> Result<(), Error> {
         let account = &self.gateway.options.account;
-        authorise(&self.request.principal, &format!("sns:{}", self.operation), resource, account)
-            .map_err(|denied| Error::new(StatusCode::FORBIDDEN, "AuthorizationError", denied.0))
+        authorise(
+            &self.request.principal,
+            &format!("sns:{}", self.operation.trim_end_matches("Batch")),
+            resource,
+            account,
+        )
+        .map_err(|denied| Error::new(StatusCode::FORBIDDEN, "AuthorizationError", denied.0))
     }
 
     /// The topic that `parameter` names and the request may work on.

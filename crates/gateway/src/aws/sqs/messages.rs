@@ -17,7 +17,7 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 pub async fn send_message(call: &Call<'_>) -> Result<Value, Failure> {
     let dto: dto::SendMessage = call.input()?;
-    let queue = call.queue()?;
+    let queue = call.queue().await?;
     let settings = queue.configuration().await?;
     let (mut message, bytes) = validate::message(dto, &sender(call))?;
     fits(&message, bytes, &settings)?;
@@ -30,7 +30,7 @@ pub async fn send_message(call: &Call<'_>) -> Result<Value, Failure> {
 
 pub async fn send_message_batch(call: &Call<'_>) -> Result<Value, Failure> {
     let dto: dto::Entries<dto::SendMessage> = call.input()?;
-    let queue = call.queue()?;
+    let queue = call.queue().await?;
     let settings = queue.configuration().await?;
     let ids = validate::batch(dto.entries.iter().map(|entry| entry.id.as_ref()))?;
     let sender = sender(call);
@@ -66,7 +66,7 @@ pub async fn send_message_batch(call: &Call<'_>) -> Result<Value, Failure> {
 
 pub async fn receive_message(call: &Call<'_>) -> Result<Value, Failure> {
     let dto: dto::ReceiveMessage = call.input()?;
-    let queue = call.queue()?;
+    let queue = call.queue().await?;
     let messages_max = validate::number(dto.max_number_of_messages, "MaxNumberOfMessages", 1..=10)?;
     let wait = validate::number(dto.wait_time_seconds, "WaitTimeSeconds", 0..=20)?;
     let receive = Receive {
@@ -86,7 +86,7 @@ pub async fn receive_message(call: &Call<'_>) -> Result<Value, Failure> {
 
 pub async fn delete_message(call: &Call<'_>) -> Result<Value, Failure> {
     let dto: dto::Receipt = call.input()?;
-    let queue = call.queue()?;
+    let queue = call.queue().await?;
     let handle = dto.receipt_handle.ok_or_else(|| missing("ReceiptHandle"))?;
     let results = call.gateway.options.queues.remove(&queue, &[handle]).await?;
     results.into_iter().collect::<Result<(), _>>()?;
@@ -95,7 +95,7 @@ pub async fn delete_message(call: &Call<'_>) -> Result<Value, Failure> {
 
 pub async fn delete_message_batch(call: &Call<'_>) -> Result<Value, Failure> {
     let dto: dto::Entries<dto::Receipt> = call.input()?;
-    let queue = call.queue()?;
+    let queue = call.queue().await?;
     let ids = validate::batch(dto.entries.iter().map(|entry| entry.id.as_ref()))?;
     let handles: Option<Vec<String>> = dto.entries.into_iter().map(|entry| entry.receipt_handle).collect();
     let handles = handles.ok_or_else(|| missing("ReceiptHandle"))?;
@@ -105,7 +105,7 @@ pub async fn delete_message_batch(call: &Call<'_>) -> Result<Value, Failure> {
 
 pub async fn change_message_visibility(call: &Call<'_>) -> Result<Value, Failure> {
     let dto: dto::Receipt = call.input()?;
-    let queue = call.queue()?;
+    let queue = call.queue().await?;
     let results = call.gateway.options.queues.hide(&queue, &[hidden(dto)?]).await?;
     results.into_iter().collect::<Result<(), _>>()?;
     Ok(json!({}))
@@ -113,7 +113,7 @@ pub async fn change_message_visibility(call: &Call<'_>) -> Result<Value, Failure
 
 pub async fn change_message_visibility_batch(call: &Call<'_>) -> Result<Value, Failure> {
     let dto: dto::Entries<dto::Receipt> = call.input()?;
-    let queue = call.queue()?;
+    let queue = call.queue().await?;
     let ids = validate::batch(dto.entries.iter().map(|entry| entry.id.as_ref()))?;
     let handles = dto.entries.into_iter().map(hidden).collect::<Result<Vec<_>, _>>()?;
     let results = call.gateway.options.queues.hide(&queue, &handles).await?;

@@ -10,8 +10,14 @@ mod queues;
 mod validate;
 
 use super::{Protocol, Request, Response, response, target};
-use crate::{Gateway, authorise::authorise, host, sigv4::query_pairs};
+use crate::{
+    Gateway,
+    authorise::{More, authorise_with},
+    host,
+    sigv4::query_pairs,
+};
 use dayfly_triggers::queues::{Queue, QueueName};
+use dayfly_types::policy::{Kind, Policy};
 use error::{Error, Failure, missing};
 use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
 use serde::de::DeserializeOwned;
@@ -104,7 +110,7 @@ impl<'a> Call<'a> {
     }
 
     /// The queue that the request names by its address, once the request may do this operation on it.
-    fn queue(&self) -> Result<Arc<Queue>, Failure> {
+    async fn queue(&self) -> Result<Arc<Queue>, Failure> {
         let url = self.input.get("QueueUrl").and_then(Value::as_str).filter(|url| !url.is_empty());
         let url = url.ok_or_else(|| missing("QueueUrl"))?;
         let mut parts = url.rsplit('/');
@@ -116,13 +122,28 @@ impl<'a> Call<'a> {
             );
         };
         let name = QueueName { account, region: self.request.region.clone(), name: name.to_owned() };
-        self.authorise(&name)?;
-        Ok(self.gateway.options.queues.get(&name)?)
+        let queue = self.gateway.options.queues.get(&name);
+        match &queue {
+            Ok(queue) if !self.request.principal.is_unbounded() => {
+                let configuration = queue.configuration().await?;
+                let policy = configuration.settings.other.get("Policy");
+                // One that says nothing that is understood allows nothing.
+                let policy = policy.and_then(|text| Policy::parse(text, Kind::Resource).ok());
+                self.authorise_with(&name, policy.as_ref())?;
+            }
+            _ => self.authorise(&name)?,
+        }
+        Ok(queue?)
     }
 
     fn authorise(&self, name: &QueueName) -> Result<(), Failure> {
+        self.authorise_with(name, None)
+    }
+
+    fn authorise_with(&self, name: &QueueName, policy: Option<&Policy>) -> Result<(), Failure> {
         let action = format!("sqs:{}", self.operation.trim_end_matches("Batch"));
-        let checked = authorise(&self.request.principal, &action, &name.to_string(), &name.account);
+        let more = More { policy, ..More::default() };
+        let checked = authorise_with(&self.request.principal, &action, &name.to_string(), &name.account, more);
         checked.map_err(|denied| super::Error::from(denied).into())
     }
 

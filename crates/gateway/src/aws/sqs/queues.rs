@@ -65,25 +65,25 @@ pub fn list_queues(call: &Call<'_>) -> Result<Value, Failure> {
 
 pub async fn list_dead_letter_source_queues(call: &Call<'_>) -> Result<Value, Failure> {
     let dto: dto::ListQueues = call.input()?;
-    let queue = call.queue()?;
+    let queue = call.queue().await?;
     let (limit, after) = page(&dto)?;
     let found = call.gateway.options.queues.sources_of(queue.name(), &after, limit + 1).await;
     Ok(paged(call, "queueUrls", found, limit))
 }
 
 pub async fn delete_queue(call: &Call<'_>) -> Result<Value, Failure> {
-    call.gateway.options.queues.delete(call.queue()?.name()).await?;
+    call.gateway.options.queues.delete(call.queue().await?.name()).await?;
     Ok(json!({}))
 }
 
 pub async fn purge_queue(call: &Call<'_>) -> Result<Value, Failure> {
-    call.gateway.options.queues.purge(&*call.queue()?).await?;
+    call.gateway.options.queues.purge(&*call.queue().await?).await?;
     Ok(json!({}))
 }
 
 pub async fn get_queue_attributes(call: &Call<'_>) -> Result<Value, Failure> {
     let dto: dto::QueueAttributes = call.input()?;
-    let queue = call.queue()?;
+    let queue = call.queue().await?;
     let configuration = queue.configuration().await?;
     let counts = call.gateway.options.queues.counts(&queue);
     let shown = attributes::shown(&dto.attribute_names, queue.name(), &configuration, counts)?;
@@ -92,7 +92,7 @@ pub async fn get_queue_attributes(call: &Call<'_>) -> Result<Value, Failure> {
 
 pub async fn set_queue_attributes(call: &Call<'_>) -> Result<Value, Failure> {
     let dto: dto::QueueAttributes = call.input()?;
-    let queue = call.queue()?;
+    let queue = call.queue().await?;
     if dto.attributes.is_empty() {
         return Err(missing("Attribute.Name").into());
     }
@@ -110,7 +110,7 @@ pub async fn set_queue_attributes(call: &Call<'_>) -> Result<Value, Failure> {
 
 pub async fn tag_queue(call: &Call<'_>) -> Result<Value, Failure> {
     let dto: dto::QueueAttributes = call.input()?;
-    let queue = call.queue()?;
+    let queue = call.queue().await?;
     if dto.tags.is_empty() {
         return Err(missing("Tags").into());
     }
@@ -123,7 +123,7 @@ pub async fn tag_queue(call: &Call<'_>) -> Result<Value, Failure> {
 
 pub async fn untag_queue(call: &Call<'_>) -> Result<Value, Failure> {
     let dto: dto::QueueAttributes = call.input()?;
-    let queue = call.queue()?;
+    let queue = call.queue().await?;
     let keys = dto.tag_keys;
     let kept = |tag: &String, _: &mut String| !keys.contains(tag);
     call.gateway.options.queues.change(&queue, |configuration| configuration.tags.retain(kept)).await?;
@@ -131,7 +131,7 @@ pub async fn untag_queue(call: &Call<'_>) -> Result<Value, Failure> {
 }
 
 pub async fn list_queue_tags(call: &Call<'_>) -> Result<Value, Failure> {
-    let tags = call.queue()?.configuration().await?.tags;
+    let tags = call.queue().await?.configuration().await?.tags;
     Ok(if tags.is_empty() { json!({}) } else { json!({"Tags": tags}) })
 }
 

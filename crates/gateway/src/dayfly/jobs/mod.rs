@@ -11,6 +11,7 @@ pub use operations::{cancel_job, get_job, list_job_calls, list_jobs};
 
 use crate::{
     Gateway,
+    authorise::authorise,
     aws::{Error, Protocol, Response, response::Body},
     sender::Sender,
 };
@@ -47,6 +48,11 @@ pub async fn stream(
     if let Err(error) = outside_sandbox(gateway) {
         return refuse(error, id, source).await;
     }
+    let sender = sender.and_then(|sender| {
+        let action = if parts.uri.path() == "/jobs" { "dayfly:RunJob" } else { "dayfly:FetchJob" };
+        authorise(&sender.principal, action, "*", sender.principal.account())?;
+        Ok(sender)
+    });
     match sender {
         Err(error) => refuse(error, id, source).await,
         Ok(sender) if parts.uri.path() == "/jobs" => stream::answer(gateway, &sender, id, source).await,
