@@ -63,8 +63,14 @@ pub struct Group {
     pub path: String,
     pub account: AccountId,
     pub created: Timestamp,
+    /// AWS has none for groups; here so that all identities are alike.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
     pub inline: BTreeMap<String, String>,
     pub attached: BTreeSet<String>,
+    /// The same.
+    #[serde(default)]
+    pub boundary: Option<String>,
 }
 
 /// A managed policy of the account.

@@ -7,16 +7,16 @@ pub fn validation(message: impl Into<String>) -> Error {
     Error::bad_request("ValidationError", message)
 }
 
-pub fn no_role(name: &str) -> Error {
-    no_such(format!("The role with name {name} cannot be found."))
+pub fn no_identity(kind: &str, name: &str) -> Error {
+    no_such(format!("The {kind} with name {name} cannot be found."))
 }
 
 pub fn no_such(message: String) -> Error {
     Error::new(StatusCode::NOT_FOUND, "NoSuchEntity", message)
 }
 
-pub fn exists(name: &str) -> Error {
-    Error::new(StatusCode::CONFLICT, "EntityAlreadyExists", format!("Role with name {name} already exists."))
+pub fn exists(kind: &str, name: &str) -> Error {
+    Error::new(StatusCode::CONFLICT, "EntityAlreadyExists", format!("{kind} with name {name} already exists."))
 }
 
 pub fn in_use(message: &'static str) -> Error {

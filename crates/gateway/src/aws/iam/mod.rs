@@ -1,15 +1,27 @@
-//! AWS IAM: roles, with their trust, inline and attached policies. A query `Action`, and XML. What they
+//! AWS IAM: users, their keys and groups, roles with their trust, inline and managed policies. A query `Action`, and XML. What they
 //! mean is for `rights` and `authorise`.
 
+mod access_keys;
 mod document;
 mod error;
+mod groups;
+mod identity;
+mod identity_policies;
+mod managed_policies;
 mod operations;
-mod role_policies;
 mod roles;
+mod tags;
+mod users;
 
 use super::{Error, Request, Response, query, query::Parameters};
-use crate::{Gateway, authorise::authorise, roles::Role};
+use crate::{
+    Gateway,
+    authorise::authorise,
+    identities::{Group, User},
+    roles::Role,
+};
 use dayfly_types::AccountId;
+use identity::Identity;
 
 const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 
@@ -43,17 +55,58 @@ async fn dispatch(call: &Call<'_>) -> Result<Response, Error> {
         "UpdateRole" => roles::update(call).await,
         "UpdateAssumeRolePolicy" => roles::update_trust(call).await,
         "DeleteRole" => roles::delete(call).await,
-        "TagRole" => roles::tag(call).await,
-        "UntagRole" => roles::untag(call).await,
-        "ListRoleTags" => roles::list_tags(call).await,
-        "PutRolePolicy" => role_policies::put(call).await,
-        "GetRolePolicy" => role_policies::get(call).await,
-        "ListRolePolicies" => role_policies::list(call).await,
-        "DeleteRolePolicy" => role_policies::delete(call).await,
-        "AttachRolePolicy" => role_policies::attach(call).await,
-        "DetachRolePolicy" => role_policies::detach(call).await,
-        "ListAttachedRolePolicies" => role_policies::list_attached(call).await,
-        other => Err(query::not_served(other, operations::NAMES, "2010-05-08")),
+        "CreateUser" => users::create(call).await,
+        "GetUser" => users::get(call).await,
+        "ListUsers" => users::list(call).await,
+        "DeleteUser" => users::delete(call).await,
+        "CreateAccessKey" => access_keys::create(call).await,
+        "ListAccessKeys" => access_keys::list(call).await,
+        "UpdateAccessKey" => access_keys::update(call).await,
+        "DeleteAccessKey" => access_keys::delete(call).await,
+        "CreateGroup" => groups::create(call).await,
+        "GetGroup" => groups::get(call).await,
+        "ListGroups" => groups::list(call).await,
+        "DeleteGroup" => groups::delete(call).await,
+        "AddUserToGroup" => groups::add_user(call).await,
+        "RemoveUserFromGroup" => groups::remove_user(call).await,
+        "ListGroupsForUser" => groups::list_for_user(call).await,
+        "CreatePolicy" => managed_policies::create(call).await,
+        "GetPolicy" => managed_policies::get(call).await,
+        "ListPolicies" => managed_policies::list(call).await,
+        "DeletePolicy" => managed_policies::delete(call).await,
+        "CreatePolicyVersion" => managed_policies::create_version(call).await,
+        "GetPolicyVersion" => managed_policies::get_version(call).await,
+        "ListPolicyVersions" => managed_policies::list_versions(call).await,
+        "SetDefaultPolicyVersion" => managed_policies::set_default_version(call).await,
+        "DeletePolicyVersion" => managed_policies::delete_version(call).await,
+        "ListEntitiesForPolicy" => managed_policies::list_entities(call).await,
+        // The same for each kind of identity.
+        _ => match call.operation.replacen("Role", "*", 1).as_str() {
+            operation if operation != call.operation => of_identity::<Role>(call, operation).await,
+            _ => match call.operation.replacen("User", "*", 1).as_str() {
+                operation if operation != call.operation => of_identity::<User>(call, operation).await,
+                _ => of_identity::<Group>(call, &call.operation.replacen("Group", "*", 1)).await,
+            },
+        },
+    }
+}
+
+/// Operations that are the same for roles, users and groups; `*` stands for the kind.
+async fn of_identity<I: Identity>(call: &Call<'_>, operation: &str) -> Result<Response, Error> {
+    match operation {
+        "Put*Policy" => identity_policies::put::<I>(call).await,
+        "Get*Policy" => identity_policies::get::<I>(call).await,
+        "List*Policies" => identity_policies::list::<I>(call).await,
+        "Delete*Policy" => identity_policies::delete::<I>(call).await,
+        "Attach*Policy" => identity_policies::attach::<I>(call).await,
+        "Detach*Policy" => identity_policies::detach::<I>(call).await,
+        "ListAttached*Policies" => identity_policies::list_attached::<I>(call).await,
+        "Put*PermissionsBoundary" if I::KIND != "group" => identity_policies::put_boundary::<I>(call).await,
+        "Delete*PermissionsBoundary" if I::KIND != "group" => identity_policies::delete_boundary::<I>(call).await,
+        "Tag*" if I::KIND != "group" => tags::tag::<I>(call).await,
+        "Untag*" if I::KIND != "group" => tags::untag::<I>(call).await,
+        "List*Tags" if I::KIND != "group" => tags::list::<I>(call).await,
+        _ => Err(query::not_served(&call.operation, operations::NAMES, "2010-05-08")),
     }
 }
 
@@ -94,31 +147,9 @@ impl Call<'_> {
         Ok(name)
     }
 
-    fn role_name(&self) -> Result<&str, Error> {
-        self.name("RoleName", 64)
-    }
-
     fn authorise(&self, resource: &str) -> Result<(), Error> {
         let action = format!("iam:{}", self.operation);
         authorise(&self.request.principal, &action, resource, &self.account).map_err(error::denied)
-    }
-
-    /// The role that the request names and may work on.
-    async fn role(&self) -> Result<Role, Error> {
-        let name = self.role_name()?;
-        let key = crate::roles::key(&self.account, name);
-        let read = crate::roles::ROLES.get::<Role>(&self.gateway.options.store, &key).await?.map(|read| read.value);
-        let unknown = || format!("arn:aws:iam::{}:role/{name}", self.account);
-        self.authorise(&read.as_ref().map_or_else(unknown, Role::arn))?;
-        read.ok_or_else(|| error::no_role(name))
-    }
-
-    /// Changes the role that the request names.
-    async fn change<R>(&self, change: impl FnMut(&mut Role) -> Result<R, Error>) -> Result<(Role, R), Error> {
-        let role = self.role().await?;
-        let key = crate::roles::key(&self.account, &role.name);
-        let changed = crate::roles::ROLES.change(&self.gateway.options.store, &key, change).await?;
-        changed.ok_or_else(|| error::no_role(&role.name))
     }
 
     fn done(&self) -> Response {
