@@ -410,3 +410,48 @@ def test_policies_of_functions_count(server, thing):
         )
         assert outcome(asked.invoke, FunctionName=thing) is None
         assert outcome(asked.get_function, FunctionName=thing)[0] == "AccessDeniedException"
+
+
+def test_roles_are_taken_on_by_those_they_trust(server, thing):
+    iam, tag = server.client("iam"), uuid.uuid4().hex[:12]
+    with user(server, allow("sts:AssumeRole"), name=f"may-{tag}") as (_, may_keys), user(server, name=f"plain-{tag}") as (plain, plain_keys):
+        def role(name, principal, *statements, **condition):
+            trust = document({"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole", **condition})
+            arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+            iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=document(*statements))
+            return arn
+
+        reader = allow(["s3:GetObject", "s3:ListBucket"])
+        by_account = role(f"account-{tag}", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, reader)
+        by_name = role(f"name-{tag}", {"AWS": f"arn:aws:iam::{ACCOUNT}:user/{plain}"}, reader)
+        by_service = role(f"service-{tag}", {"Service": "lambda.amazonaws.com"}, reader)
+        outside = {"Condition": {"StringEquals": {"sts:ExternalId": "secret"}}}
+        with_id = role(f"id-{tag}", {"AWS": ACCOUNT}, reader, **outside)
+        may, cannot = client(server, "sts", may_keys), client(server, "sts", plain_keys)
+        for sts, arn, more, taken in [
+            (may, by_account, {}, True),
+            (cannot, by_account, {}, False),
+            (cannot, by_name, {}, True),
+            (may, by_name, {}, False),
+            (may, by_service, {}, False),
+            (may, f"arn:aws:iam::{ACCOUNT}:role/nobody-made-it", {}, False),
+            (may, with_id, {}, False),
+            (may, with_id, {"ExternalId": "secret"}, True),
+            (server.client("sts"), by_account, {}, True),
+        ]:
+            found = outcome(sts.assume_role, RoleArn=arn, RoleSessionName="s1", **more)
+            assert (found is None) == taken and (taken or found[0] == "AccessDenied"), (arn, found)
+
+        made = may.assume_role(RoleArn=by_account, RoleSessionName="tour", DurationSeconds=900)
+        assert made["AssumedRoleUser"]["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/account-{tag}/tour"
+        s3 = client(server, "s3", made["Credentials"])
+        assert client(server, "sts", made["Credentials"]).get_caller_identity()["Arn"] == made["AssumedRoleUser"]["Arn"]
+        assert outcome(s3.get_object, Bucket=thing, Key="open/a") is None
+        assert outcome(s3.put_object, Bucket=thing, Key="open/a", Body=b"")[0] == "AccessDenied"
+        less = may.assume_role(RoleArn=by_account, RoleSessionName="less", Policy=document(allow("s3:ListBucket")))
+        message = outcome(client(server, "s3", less["Credentials"]).get_object, Bucket=thing, Key="open/a")[1]
+        assert message.endswith("because no session policy allows the s3:GetObject action")
+        own = client(server, "sts", may_keys).get_session_token()["Credentials"]
+        assert outcome(client(server, "sts", own).assume_role, RoleArn=by_account, RoleSessionName="s2") is None
+        iam.delete_role_policy(RoleName=f"account-{tag}", PolicyName="p")
+        assert outcome(s3.get_object, Bucket=thing, Key="open/a")[0] == "AccessDenied", "a session loses what its role loses"

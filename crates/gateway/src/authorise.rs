@@ -43,6 +43,9 @@ pub struct More<'a> {
     pub context: &'a [(&'a str, &'a str)],
 }
 
+/// How a refusal that nothing undoes begins.
+const EXPLICIT: &str = " with an explicit deny";
+
 /// The request is refused; the text is AWS's.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Denied(pub String);
@@ -83,9 +86,22 @@ impl Caller {
         self.bounds.is_none()
     }
 
-    /// As the policies of resources name it, with the context of the request; `None` for whom no policy is asked.
-    pub fn named(&self) -> Option<(&Who, &Context)> {
-        self.bounds.as_deref().map(|bounds| (&bounds.who, &bounds.context))
+    /// As the policies of resources name it, and what is known of the request.
+    pub fn named(&self) -> (Who, Context) {
+        match &self.bounds {
+            Some(bounds) => (bounds.who.clone(), bounds.context.clone()),
+            None => (who(&self.principal), about(&self.principal, &Rights::default())),
+        }
+    }
+
+    /// What its own policies say, where the policy of the other side is asked for itself.
+    pub fn may(&self, action: &str, resource: &str) -> Verdict {
+        let Some(bounds) = &self.bounds else { return Verdict::Allowed };
+        match bounds.decide(action, resource, More::default()) {
+            Ok(()) => Verdict::Allowed,
+            Err(why) if why.starts_with(EXPLICIT) => Verdict::Denied,
+            Err(_) => Verdict::Silent,
+        }
     }
 }
 
@@ -124,7 +140,7 @@ impl Bounds {
             &own
         };
         let question = Question { action, resource, who: &self.who, context };
-        let explicit = |kind: &str| Err(format!(" with an explicit deny in {kind} policy"));
+        let explicit = |kind: &str| Err(format!("{EXPLICIT} in {kind} policy"));
         let missing = |kind: &str| Err(format!(" because no {kind} policy allows the {action} action"));
         let of_resource = more.policy.map_or(Verdict::Silent, |policy| policy.verdict(&question));
         let mut of_identity = Verdict::Silent;

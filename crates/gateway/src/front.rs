@@ -150,7 +150,7 @@ async fn served(
     let request = Request { id, parts, body, region, principal };
     match service {
         Service::Lambda => lambda::answer(gateway, request).await,
-        Service::Sts => sts::answer(&request),
+        Service::Sts => sts::answer(gateway, &request).await,
         Service::ApiGateway if apigatewayv2::is_meant(&request.parts) => apigatewayv2::answer(gateway, &request).await,
         Service::ApiGateway => apigateway::answer(gateway, &request).await,
         Service::Iam => iam::answer(gateway, &request).await,

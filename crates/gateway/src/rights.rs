@@ -73,9 +73,9 @@ impl Known {
 pub async fn of(gateway: &Gateway, principal: &Principal) -> Result<Option<Arc<Rights>>, Error> {
     let key = match principal {
         Principal::Root { .. } => return Ok(None),
-        Principal::User { account, name, .. } => format!("user/{account}/{name}"),
+        Principal::User { account, name, id, .. } => format!("user/{account}/{name}/{id}"),
         Principal::ExecutionRole { role_arn, .. } => format!("function/{role_arn}"),
-        Principal::AssumedRole { role_arn, .. } => format!("role/{role_arn}"),
+        Principal::AssumedRole { role_arn, role_id, .. } => format!("role/{role_arn}/{role_id}"),
     };
     let known = &gateway.rights;
     let now = known.0.changes.load(Ordering::SeqCst);
@@ -90,9 +90,10 @@ pub async fn of(gateway: &Gateway, principal: &Principal) -> Result<Option<Arc<R
 async fn read(store: &Store, principal: &Principal) -> Result<Option<Rights>, Error> {
     match principal {
         Principal::Root { .. } => Ok(None),
-        Principal::User { account, name, .. } => {
+        // What was made anew under an old name is another one.
+        Principal::User { account, name, id, .. } => {
             let user = USERS.get::<User>(store, &roles::key(account, name)).await?;
-            Ok(Some(match user {
+            Ok(Some(match user.filter(|user| user.value.id == *id) {
                 Some(user) => of_user(store, user.value).await?,
                 None => Rights::default(),
             }))
