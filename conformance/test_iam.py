@@ -137,5 +137,5 @@ def test_bad_documents_are_refused(iam, role):
 
 
 def test_other_operations_are_refused_by_name(iam):
-    with refused("NotImplementedException", 501, "Dayfly does not support CreateUser yet"):
-        iam.create_user(UserName="someone")
+    with refused("NotImplementedException", 501, "Dayfly does not support CreateLoginProfile yet"):
+        iam.create_login_profile(UserName="someone", Password="secret")

@@ -109,7 +109,7 @@ def test_lambda(server, thing):
         ("update_function_configuration", {"FunctionName": thing, "Timeout": 5}, False),
         ("publish_version", {"FunctionName": thing}, False),
         ("list_tags", {"Resource": arn}, False),
-        ("create_event_source_mapping", {"FunctionName": thing, "EventSourceArn": "arn:aws:sqs:us-east-1:1:q"}, False),
+        ("create_event_source_mapping", {"FunctionName": thing, "EventSourceArn": f"arn:aws:sqs:us-east-1:{ACCOUNT}:{thing}"}, False),
         ("create_function", new, False),
         ("delete_function", {"FunctionName": thing}, False),
     ])  # fmt: skip

@@ -98,11 +98,14 @@ def test_a_site_shows_what_its_policy_lets_everybody_read(server, site):
         for bad, code in [
             ("{", "MalformedPolicy"),
             (policy(bucket, Resource="arn:aws:s3:::other/*"), "MalformedPolicy"),
-            (policy(bucket, Condition={"Bool": {"aws:SecureTransport": "true"}}), "NotImplemented"),
+            (policy(bucket, Condition={"Is": {"aws:SecureTransport": "true"}}), "MalformedPolicy"),
         ]:
             with pytest.raises(ClientError) as caught:
                 s3.put_bucket_policy(Bucket=bucket, Policy=bad)
             assert caught.value.response["Error"]["Code"] == code
+        for met, status in [("false", 200), ("true", 403)]:
+            s3.put_bucket_policy(Bucket=bucket, Policy=policy(bucket, Condition={"Bool": {"aws:SecureTransport": met}}))
+            assert visit("/docs/").status == status
         s3.delete_bucket_policy(Bucket=bucket)
         assert visit("/docs/").status == 403
         with pytest.raises(ClientError, match="NoSuchBucketPolicy"):

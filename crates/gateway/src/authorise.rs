@@ -76,7 +76,7 @@ impl Caller {
     pub fn asking(mut self, gateway: &Gateway, parts: &Parts, peer: Peer, region: &str) -> Self {
         // Nobody else has it yet.
         if let Some(bounds) = self.bounds.as_mut().and_then(Arc::get_mut) {
-            request(&mut bounds.context, gateway, parts, peer, region);
+            add_request(&mut bounds.context, gateway, parts, peer, region);
         }
         self
     }
@@ -206,7 +206,14 @@ fn about(principal: &Principal, rights: &Rights) -> Context {
     context
 }
 
-fn request(context: &mut Context, gateway: &Gateway, parts: &Parts, peer: Peer, region: &str) {
+/// What conditions may want to know of a request that nobody signed.
+pub fn of_request(gateway: &Gateway, parts: &Parts, peer: Peer) -> Context {
+    let mut context = Context::default();
+    add_request(&mut context, gateway, parts, peer, gateway.options.region.as_str());
+    context
+}
+
+fn add_request(context: &mut Context, gateway: &Gateway, parts: &Parts, peer: Peer, region: &str) {
     let now: Timestamp = gateway.options.clock.now();
     context.add("aws:CurrentTime", now.to_string());
     context.add("aws:EpochTime", now.as_second().to_string());

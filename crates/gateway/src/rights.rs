@@ -38,6 +38,9 @@ pub struct Rights {
     pub tags: BTreeMap<String, String>,
 }
 
+/// `None` for everything.
+type Found = Option<Arc<Rights>>;
+
 /// Rights as they were read; shared by all gateways of a server.
 #[derive(Debug, Clone, Default)]
 pub struct Known(Arc<Inner>);
@@ -46,7 +49,8 @@ pub struct Known(Arc<Inner>);
 struct Inner {
     /// Goes up with every change of IAM.
     changes: AtomicU64,
-    kept: Mutex<HashMap<String, (u64, Option<Arc<Rights>>)>>,
+    /// By principal, with the number of changes when they were read.
+    kept: Mutex<HashMap<String, (u64, Found)>>,
 }
 
 impl Known {
@@ -55,12 +59,12 @@ impl Known {
         self.0.changes.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn get(&self, key: &str, now: u64) -> Option<Option<Arc<Rights>>> {
+    fn get(&self, key: &str, now: u64) -> Option<Found> {
         let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.get(key).filter(|(then, _)| *then == now).map(|(_, rights)| rights.clone())
     }
 
-    fn keep(&self, key: String, then: u64, rights: Option<Arc<Rights>>) {
+    fn keep(&self, key: String, then: u64, rights: Found) {
         let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT_MAX {
             kept.clear();
@@ -70,7 +74,7 @@ impl Known {
 }
 
 /// What `principal` may do; `None` for everything.
-pub async fn of(gateway: &Gateway, principal: &Principal) -> Result<Option<Arc<Rights>>, Error> {
+pub async fn of(gateway: &Gateway, principal: &Principal) -> Result<Found, Error> {
     let key = match principal {
         Principal::Root { .. } => return Ok(None),
         Principal::User { account, name, id, .. } => format!("user/{account}/{name}/{id}"),

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 const ANY: u8 = 0xff;
 const ONE: u8 = 0xfe;
 /// Longest pattern in bytes. Together with the sizes of policies this bounds what a question costs.
-pub const LENGTH_MAX: usize = 2048;
+pub const LENGTH_MAX: usize = 16 << 10;
 
 /// A pattern as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -46,10 +46,10 @@ pub async fn get_bucket_policy_status(call: &Call<'_>) -> Result<Response, Error
 }
 
 /// Whether the bucket's policy lets everybody do `action` with the object `key`.
-pub fn everybody_may(bucket: &Bucket, action: &str, key: &str) -> bool {
+pub fn everybody_may(bucket: &Bucket, action: &str, key: &str, context: &Context) -> bool {
     let Some(policy) = of_bucket(bucket) else { return false };
     let resource = format!("arn:aws:s3:::{}/{key}", bucket.name);
-    let question = Question { action, resource: &resource, who: &Who::default(), context: Context::EMPTY };
+    let question = Question { action, resource: &resource, who: &Who::default(), context };
     policy.verdict(&question) == Verdict::Allowed
 }
 
@@ -132,13 +132,13 @@ mod tests {
         let policy = json!({"Statement": [allow, statement("Deny", "s3:*", "arn:aws:s3:::b/private/*")]});
         assert!(check(&policy, "b").is_ok());
         let bucket = bucket(&policy);
-        assert!(everybody_may(&bucket, "s3:GetObject", "a/b.html"));
-        assert!(!everybody_may(&bucket, "s3:GetObject", "private/b.html"));
-        assert!(!everybody_may(&bucket, "s3:PutObject", "a"));
-        assert!(!everybody_may(&Bucket { settings: BTreeMap::new(), ..bucket }, "s3:GetObject", "a"));
+        assert!(everybody_may(&bucket, "s3:GetObject", "a/b.html", Context::EMPTY));
+        assert!(!everybody_may(&bucket, "s3:GetObject", "private/b.html", Context::EMPTY));
+        assert!(!everybody_may(&bucket, "s3:PutObject", "a", Context::EMPTY));
+        assert!(!everybody_may(&Bucket { settings: BTreeMap::new(), ..bucket }, "s3:GetObject", "a", Context::EMPTY));
         let named = json!({"Statement": {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"},
             "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*"}});
-        assert!(!everybody_may(&self::bucket(&named), "s3:GetObject", "a"));
+        assert!(!everybody_may(&self::bucket(&named), "s3:GetObject", "a", Context::EMPTY));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Gateway,
-    authorise::Caller,
+    authorise::{Caller, of_request},
     aws::{Error, Response, response},
     body,
     host::{self, Named},
@@ -126,7 +126,7 @@ async fn visit(
     if error.code == "NoSuchKey" && !key.ends_with('/') && !key.is_empty() {
         let index = format!("{key}/{suffix}");
         if gateway.options.objects.object(&bucket.name, &index).await.is_ok()
-            && everybody_may(&bucket, "s3:GetObject", &index)
+            && everybody_may(&bucket, "s3:GetObject", &index, &of_request(gateway, &call.parts, call.peer))
         {
             return found(StatusCode::FOUND, &format!("{}{}/", address.root, encoded(&key, true)));
         }
@@ -151,7 +151,7 @@ async fn visit(
 
 /// The object, if everybody may read it.
 async fn read(call: &Call<'_>, bucket: &Bucket) -> Result<Response, Error> {
-    if !everybody_may(bucket, "s3:GetObject", &call.key) {
+    if !everybody_may(bucket, "s3:GetObject", &call.key, &of_request(call.gateway, &call.parts, call.peer)) {
         return Err(super::access_denied("Access Denied"));
     }
     if call.key.len() > KEY_BYTES_MAX {

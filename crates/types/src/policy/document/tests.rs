@@ -186,7 +186,8 @@ fn documents_are_policies_of_their_kind() {
     assert!(Policy::parse(trust, Kind::Identity).is_err());
     assert!(Policy::parse(identity, Kind::Trust).is_err());
     assert!(Policy::parse(identity, Kind::Resource).is_err());
-    let long = format!(r#"{{"Statement": {{"Effect": "Allow", "Action": "*", "Resource": "{}"}}}}"#, "*a".repeat(2000));
+    let long =
+        format!(r#"{{"Statement": {{"Effect": "Allow", "Action": "*", "Resource": "{}"}}}}"#, "*a".repeat(10_000));
     for bad in [
         "",
         "{",
