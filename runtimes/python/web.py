@@ -335,7 +335,7 @@ def scope(request, event, context, state):
     """The scope of a request."""
     return {
         "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": request.version,
         "method": request.method,
         "scheme": request.scheme,

@@ -210,6 +210,57 @@ def test_django_by_its_manage_py(server, tmp_path, kind):
     assert app("static/a.0123456789ab.css").headers["cache-control"] == "public, max-age=31536000, immutable"
 
 
+LAKE = """
+    import contextlib
+
+    from starlette.applications import Starlette
+    from starlette.responses import JSONResponse, RedirectResponse, StreamingResponse
+    from starlette.routing import Mount, Route
+    from starlette.staticfiles import StaticFiles
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        yield {"depth": 7}
+
+    async def index(request):
+        answer = JSONResponse({"depth": request.state.depth, "seen": request.cookies, "size": str(request.url_for("size"))})
+        answer.set_cookie("last", "1", httponly=True)
+        answer.set_cookie("other", "2")
+        return answer
+
+    async def size(request):
+        async with request.form() as form:
+            return JSONResponse({"name": form["f"].filename, "bytes": len(await form["f"].read())})
+
+    async def echo(request):
+        return StreamingResponse(request.stream(), media_type="application/octet-stream")
+
+    app = Starlette(lifespan=lifespan, routes=[
+        Route("/", index, name="index"),
+        Route("/size", size, methods=["POST"], name="size"),
+        Route("/echo", echo, methods=["POST"]),
+        Route("/home", lambda request: RedirectResponse(request.url_for("index"))),
+        Mount("/files", StaticFiles(directory="files")),
+    ])
+"""
+
+
+def test_starlette_streams_what_comes(server, tmp_path):
+    (tmp_path / "main.py").write_text(textwrap.dedent(LAKE))
+    (tmp_path / "requirements.txt").write_text("starlette==1.10.0\npython-multipart==0.0.34\n")
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.txt").write_text("of the application")
+    lake = App(server, tmp_path, "--name", "lake")
+    assert lake().json == {"depth": 7, "seen": {}, "size": f"{lake.address}size"}
+    assert set(lake.cookies) == {"last", "other"} and lake().json["seen"] == {"last": "1", "other": "2"}
+    assert lake.upload("size", "f", bytes(2 << 20)).json == {"name": "f", "bytes": 2 << 20}
+    content = os.urandom(3 << 20)
+    # Body and answer are both streams, at the same time.
+    assert lake("echo", "POST", content, {"Content-Type": "application/octet-stream"}).body == content
+    assert lake("files/a.txt").body == b"of the application"
+    assert follow(lake, lake("home")) == ""
+
+
 def test_an_application_is_named_and_changed(server, tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "er.py").write_text(
