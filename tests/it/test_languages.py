@@ -299,8 +299,8 @@ def test_memory_and_time_hold_for_node(server, node):
 
 def test_the_examples_deploy_by_one_line_each(server, node):
     folder = pathlib.Path(__file__).parents[2] / "examples/languages"
-    server.cli("deploy", folder / "shell", "--runtime", "provided.al2023", "--handler", "any.name", "--name", "example-shell")
-    server.cli("deploy", folder / "node", "--runtime", node, "--handler", "index.handler", "--name", "example-node")
+    server.cli("deploy", folder / "shell", "--name", "example-shell")
+    server.cli("deploy", folder / "node", "--name", "example-node")
     assert call(server, "example-shell", {"a": "b c"}).payload["words"] == 3
     assert call(server, "example-node", {"text": "so und so"}).payload["words"] == {"so": 2, "und": 1}
 
@@ -317,7 +317,7 @@ def test_a_rust_function_of_the_usual_crate(server, tmp_path):
     )  # fmt: skip
     (tmp_path / "package").mkdir()
     shutil.copy(built / "debug/bootstrap", tmp_path / "package")
-    server.cli("deploy", tmp_path / "package", "--runtime", "provided.al2023", "--handler", "bootstrap", "--name", "example-rust")
+    server.cli("deploy", tmp_path / "package", "--name", "example-rust")
     answer = call(server, "example-rust", {"text": "so und so"})
     assert answer.payload == {"words": 3, "request": answer.request_id}
     # What the runtime does after its answer is cut without a word.

@@ -165,17 +165,18 @@ Examples:
   dayfly deploy                     the project in this folder: its plan, each step, its addresses
   dayfly deploy shop --dry-run      the plan alone
   dayfly deploy hello.py
+  dayfly deploy hello.js
   dayfly deploy ./resize --memory 512 --timeout 30 --env BUCKET=photos --tag team=web
   dayfly deploy ./shop                              a Flask, Django, FastAPI or Starlette application
   dayfly deploy ./shop --app shop.web:make_app()
 
 A project is a folder with a dayfly.toml, or with an app.py that makes a dayfly.App; --dry-run and --yes are for projects,
-the other options for single functions, whose handler is found by convention: handler or lambda_handler in app.py, main.py, lambda_function.py or index.py
-(or in the one file given). Where there is none, a web application is looked for: app or application in app.py,
+the other options for single functions, whose handler is found by convention: handler or lambda_handler in app.py, main.py,
+lambda_function.py or index.py, exported from index.js (.mjs, .cjs), or the program bootstrap (or in the one file given). Where there is none, a web application is looked for: app or application in app.py,
 main.py, wsgi.py, asgi.py, application.py or app/, or what manage.py names. It gets the packages of its
 requirements.txt and an address of its own. .dayflyignore and .gitignore are respected; .git, .venv and __pycache__ never go along.")]
 pub struct Deploy {
-    /// A project's folder, a function's folder, or a single .py file
+    /// A project's folder, a function's folder, or a single .py or .js file
     #[arg(default_value = ".")]
     pub path: PathBuf,
     /// Show what would be done, and do nothing
@@ -199,7 +200,7 @@ pub struct Deploy {
     /// Publish a web application's new version, and leave the traffic where it is
     #[arg(long, conflicts_with = "handler")]
     pub no_traffic: bool,
-    /// python3.9 to python3.14. Default: the newest that the server has
+    /// For example python3.12, nodejs22.x, provided.al2023. Default: the newest that the server has and the code suits
     #[arg(long)]
     pub runtime: Option<String>,
     /// Memory in MB

@@ -5,6 +5,7 @@
 mod cli;
 mod client;
 mod config;
+mod entry;
 mod folder;
 mod idle;
 mod output;

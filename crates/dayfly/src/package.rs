@@ -1,6 +1,7 @@
 //! Makes a code package of a folder or a file: the same bytes for the same files, so that the same code is stored once.
 //! Used by `deploy` and `demo`.
 
+use crate::entry::{self, Language};
 use bytes::Bytes;
 use std::{
     collections::BTreeMap,
@@ -18,8 +19,8 @@ pub struct Package {
     pub zip: Bytes,
     /// Number of files in it.
     pub files: usize,
-    /// `module.function`, when one was found by convention.
-    pub handler: Option<String>,
+    /// `module.function` and its language, when one was found by convention.
+    pub entry: Option<(String, Language)>,
     /// The folder's or file's name, made into a function name.
     pub name: Option<String>,
 }
@@ -35,8 +36,8 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// Not a folder and not a Python file.
-    #[error("{0} is neither a folder nor a .py file")]
+    /// Not a folder and not a file of code.
+    #[error("{0} is neither a folder nor a .py or .js file")]
     NotCode(PathBuf),
     /// Nothing is left after the excludes.
     #[error("{0} holds no files to deploy")]
@@ -66,16 +67,13 @@ const ALWAYS_EXCLUDED: [&str; 11] = [
     ".dayflyignore",
     ".gitignore",
 ];
-/// Where the handler is looked for, in this order.
-const MODULES: [&str; 4] = ["app", "main", "lambda_function", "index"];
-const HANDLERS: [&str; 2] = ["handler", "lambda_handler"];
 
 /// Packs `path` with further files; of two with one name, the folder's own is taken.
 pub fn pack_with(path: &Path, further: &[(&str, &str)]) -> Result<Package, Error> {
     let root = path.canonicalize().map_err(at(path))?;
     let name = root.file_stem().and_then(|stem| stem.to_str()).and_then(function_name);
     let files = files(&root)?;
-    let handler = handler(&root);
+    let entry = entry::find(&root);
     if files.is_empty() {
         return Err(Error::Empty(path.to_owned()));
     }
@@ -86,7 +84,7 @@ pub fn pack_with(path: &Path, further: &[(&str, &str)]) -> Result<Package, Error
     });
     let further = further.iter().filter(|(name, _)| !files.contains_key(*name));
     let further = further.map(|(name, text)| Ok(((*name).to_owned(), text.as_bytes().to_vec(), false)));
-    Ok(Package { zip: zip(contents.chain(further))?, files: files.len(), handler, name })
+    Ok(Package { zip: zip(contents.chain(further))?, files: files.len(), entry, name })
 }
 
 /// The files below a folder that go along, by their path in it; or the one file.
@@ -95,21 +93,13 @@ pub fn files(root: &Path) -> Result<BTreeMap<String, PathBuf>, Error> {
     if root.is_dir() {
         let excludes = Excludes::read(root)?;
         collect(root, root, &excludes, &mut files)?;
-    } else if root.extension().is_some_and(|extension| extension == "py") && root.is_file() {
+    } else if entry::is_code(root) {
         let file = root.file_name().and_then(|name| name.to_str()).ok_or_else(|| Error::Name(root.to_owned()))?;
         files.insert(file.to_owned(), root.to_owned());
     } else {
         return Err(Error::NotCode(root.to_owned()));
     }
     Ok(files)
-}
-
-/// `module.function`, when a folder or a file has one by convention.
-pub fn handler(root: &Path) -> Option<String> {
-    if root.is_dir() {
-        return MODULES.iter().find_map(|module| find_handler(&root.join(format!("{module}.py")), module));
-    }
-    find_handler(root, root.file_stem()?.to_str()?)
 }
 
 /// A zip of `(name, content, executable)`, each dated 1980-01-01 so that only the content decides the bytes.
@@ -154,25 +144,6 @@ fn collect(
         }
     }
     Ok(())
-}
-
-/// `module.function` when the file defines a top-level `handler` or `lambda_handler`.
-fn find_handler(path: &Path, module: &str) -> Option<String> {
-    let source = std::fs::read_to_string(path).ok()?;
-    HANDLERS.iter().find(|name| defines(&source, name)).map(|name| format!("{module}.{name}"))
-}
-
-/// Whether a Python source defines `name` at its top level, by `def` or by assignment.
-pub fn defines(source: &str, name: &str) -> bool {
-    source.lines().any(|line| {
-        let rest = ["def ", "async def "].iter().find_map(|keyword| line.strip_prefix(keyword)).unwrap_or(line);
-        rest.strip_prefix(name).map(str::trim_start).is_some_and(|rest| match rest.as_bytes() {
-            [b'(', ..] => rest.len() < line.len() && line.starts_with(['d', 'a']) && line.contains("def "),
-            [b'=', next, ..] => *next != b'=',
-            [b':', ..] => true,
-            _ => false,
-        })
-    })
 }
 
 /// Characters that a function name cannot have become dashes.
@@ -279,7 +250,7 @@ mod tests {
         let (one, other) = (folder(&files), folder(&files));
         let package = pack_with(one.path(), &[]).unwrap();
         assert_eq!(package.zip, pack_with(other.path(), &[]).unwrap().zip);
-        assert_eq!(package.handler.as_deref(), Some("app.handler"));
+        assert_eq!(package.entry, Some(("app.handler".to_owned(), Language::Python)));
         assert_eq!(names(&package), ["app.py", "lib/data.txt"]);
     }
 
@@ -297,26 +268,7 @@ mod tests {
         ];
         let package = pack_with(folder(&files).path(), &[]).unwrap();
         assert_eq!(names(&package), ["main.py", "pkg/keep.py"]);
-        assert_eq!(package.handler.as_deref(), Some("main.lambda_handler"));
-    }
-
-    #[test]
-    fn handlers_are_found_only_where_they_are_defined() {
-        for (source, found) in [
-            ("def handler(event, context):\n", true),
-            ("async def handler (e, c):\n", true),
-            ("handler = make()\n", true),
-            ("handler: Callable = make()\n", true),
-            ("    def handler(self):\n", false),
-            ("handler(1)\n", false),
-            ("handler == 1\n", false),
-            ("handlers = []\n", false),
-            ("def handler_two(e, c):\n", false),
-        ] {
-            let folder = folder(&[("f.py", source)]);
-            let package = pack_with(&folder.path().join("f.py"), &[]).unwrap();
-            assert_eq!(package.handler.is_some(), found, "{source:?}");
-        }
+        assert_eq!(package.entry, Some(("main.lambda_handler".to_owned(), Language::Python)));
     }
 
     #[test]

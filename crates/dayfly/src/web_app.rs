@@ -1,7 +1,7 @@
 //! Finds the web application (WSGI or ASGI) in a folder, and what goes into its package beside it. Used by `deploy`.
 //! It reads sources and runs nothing.
 
-use crate::package::{self, defines};
+use crate::entry::{self, defines};
 use std::path::{Path, PathBuf};
 
 /// The handler of every web application.
@@ -40,7 +40,7 @@ impl WebApp {
     pub fn find(root: &Path, named: Option<&str>) -> Option<Self> {
         let object = match named {
             Some(object) => object.to_owned(),
-            None if package::handler(root).is_some() => return None,
+            None if entry::find(root).is_some() => return None,
             None => find_object(root)?,
         };
         let module = object.split([':', '.']).next().unwrap_or_default();

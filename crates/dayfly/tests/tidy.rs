@@ -215,7 +215,8 @@ fn tree() -> BTreeMap<String, String> {
 
 fn ignored(relative: &str) -> bool {
     let name = relative.rsplit('/').next().unwrap_or(relative);
-    [".git", ".venv", ".venv-bench", "__pycache__", ".pytest_cache", "node_modules"].contains(&name)
+    name.starts_with(".venv")
+        || [".git", "__pycache__", ".pytest_cache", "node_modules"].contains(&name)
         || name.starts_with("target")
         || ["fuzz/corpus", "fuzz/artifacts", "Cargo.lock", "LICENSE"].contains(&relative)
         || name.ends_with(".pyc")

@@ -4,6 +4,7 @@ use super::{Error, FUNCTIONS, traffic, web};
 use crate::{
     cli,
     client::{self, Client},
+    entry::Language,
     output, package, project,
     web_app::{self, Statics, WebApp},
 };
@@ -48,7 +49,11 @@ async fn function(options: &cli::Deploy) -> Result<(), Error> {
     })?;
     let mut wanted = Wanted {
         name,
-        handler: options.handler.clone().or(package.handler),
+        language: match (&options.handler, &package.entry) {
+            (Some(handler), _) => Language::of(&options.path, handler),
+            (None, entry) => entry.as_ref().map(|(_, language)| *language).unwrap_or_default(),
+        },
+        handler: options.handler.clone().or(package.entry.map(|(handler, _)| handler)),
         runtime: options.runtime.clone(),
         memory: options.memory,
         timeout: options.timeout,
@@ -98,8 +103,10 @@ pub struct Wanted {
     pub name: String,
     /// `module.function`.
     pub handler: Option<String>,
-    /// For example `python3.11`.
+    /// For example `python3.11`; for a new function the newest of its language.
     pub runtime: Option<String>,
+    /// What the handler is written in.
+    pub language: Language,
     /// MB.
     pub memory: Option<u32>,
     /// Seconds.
@@ -143,7 +150,7 @@ async fn complete(
     let runtime = match (&wanted.runtime, before["Runtime"].as_str()) {
         (Some(runtime), _) => runtime.clone(),
         (None, Some(runtime)) => runtime.to_owned(),
-        (None, None) => newest_runtime(client).await?,
+        (None, None) => newest_runtime(client, Language::Python).await?,
     };
     wanted.layers = web::requirements(client, &runtime, folder, tell).await?.map(|layer| vec![layer]);
     wanted.runtime = Some(runtime);
@@ -176,7 +183,7 @@ async fn create(client: &Client, wanted: &Wanted, zip: &[u8]) -> Result<(), Erro
     let handler = wanted.handler.as_deref().ok_or_else(|| {
         Error::Usage(
             "no handler found: define `def handler(event, context)` in app.py, main.py, lambda_function.py or index.py, \
-             or name one with --handler module.function, or a web application with --app module:object"
+             export `handler` from index.js, bring a program named bootstrap, or name one with --handler module.function, or a web application with --app module:object"
                 .into(),
         )
     })?;
@@ -186,7 +193,7 @@ async fn create(client: &Client, wanted: &Wanted, zip: &[u8]) -> Result<(), Erro
     request.insert("Role".into(), json!(ROLE));
     request.insert("Code".into(), json!({"ZipFile": STANDARD.encode(zip)}));
     if wanted.runtime.is_none() {
-        request.insert("Runtime".into(), json!(newest_runtime(client).await?));
+        request.insert("Runtime".into(), json!(newest_runtime(client, wanted.language).await?));
     }
     if !wanted.tags.is_empty() {
         request.insert("Tags".into(), pairs(&wanted.tags));
@@ -276,15 +283,12 @@ async fn ready(client: &Client, name: &str) -> Result<Value, Error> {
     }
 }
 
-/// The newest Python that the server has.
-pub async fn newest_runtime(client: &Client) -> Result<String, Error> {
+/// The newest runtime of a language that the server has.
+pub async fn newest_runtime(client: &Client, language: Language) -> Result<String, Error> {
     let information = client.dayfly("GetServerInfo", &json!({})).await?;
-    let runtimes = information["runtimes"].as_array().cloned().unwrap_or_default();
-    let minor = |name: &str| name.strip_prefix("python3.").and_then(|minor| minor.parse::<u32>().ok());
-    runtimes
-        .iter()
-        .filter_map(Value::as_str)
-        .max_by_key(|name| minor(name))
-        .map(str::to_owned)
-        .ok_or_else(|| client::Error::Answer("the server has no runtime: see `dayfly doctor`".into()).into())
+    let runtimes = information["runtimes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    language.newest(runtimes).ok_or_else(|| {
+        let missing = format!("the server has no runtime of {language:?}: see `dayfly doctor`");
+        client::Error::Answer(missing).into()
+    })
 }

@@ -4,6 +4,7 @@ use super::Error;
 use crate::{
     cli::{Layer, LayerBuild, LayerWhat},
     client::{self, Client, Request},
+    entry::Language,
     output,
 };
 use serde_json::{Value, json};
@@ -33,7 +34,7 @@ async fn run_build(options: &Layer, build: &LayerBuild) -> Result<(), Error> {
     let client = Client::new(&options.target)?;
     let runtime = match &build.runtime {
         Some(runtime) => runtime.clone(),
-        None => super::deploy::newest_runtime(&client).await?,
+        None => super::deploy::newest_runtime(&client, Language::Python).await?,
     };
     let spinner = output::spinner("building");
     let source = json!({"runtime": runtime, "requirements": requirements});

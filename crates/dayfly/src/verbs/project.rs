@@ -4,6 +4,7 @@ use super::{Error, deploy};
 use crate::{
     cli,
     client::Client,
+    entry::Language,
     output, package,
     project::{
         self, Project, app,
@@ -28,7 +29,7 @@ pub async fn deploy(options: &cli::Deploy) -> Result<(), Error> {
     let at = at(&client).await?;
     let runtime = match &project.manifest.runtime {
         Some(runtime) => runtime.clone(),
-        None => deploy::newest_runtime(&client).await?,
+        None => deploy::newest_runtime(&client, Language::Python).await?,
     };
     let zip = code(&project)?;
     let wanted = project::plan::resources(&project, &at, &runtime, &hex::encode(Sha256::digest(&zip)))?;
