@@ -113,6 +113,12 @@ def test_the_quick_form_answers_at_once(server, apis, arns):
     for name in [host, f"{made['ApiId']}.execute-api.us-east-1.amazonaws.com"]:
         event = web.request(server, "/any/path", host=name).json
         assert (event["version"], event["routeKey"], event["rawPath"]) == ("2.0", "$default", "/any/path")
+    apis.create_stage(ApiId=made["ApiId"], StageName="beta", AutoDeploy=True)
+    addresses = server.cli("url", "quick").stdout.split()
+    assert addresses == [f"{server.endpoint}/http-apis/{made['ApiId']}/{stage}" for stage in ("", "beta/")]
+    for address, stage in zip(addresses, ["$default", "beta"], strict=True):
+        event = web.request(server, address.removeprefix(server.endpoint) + "any").json
+        assert event["requestContext"]["stage"] == stage
     apis.delete_api(ApiId=made["ApiId"])
     assert web.request(server, "/any/path", host=host).status == 403
     refused(apis.get_api, "NotFoundException", ApiId=made["ApiId"])

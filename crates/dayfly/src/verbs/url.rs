@@ -48,30 +48,57 @@ pub(super) async fn function_url(client: &Client, name: &str) -> Result<Option<S
     Ok(id.map(|id| format!("{}/function-urls/{id}/", client.endpoint())))
 }
 
+/// The two kinds of API: where they are listed, and how their interfaces name what is listed.
+struct Kind {
+    path: &'static [&'static str],
+    /// The parameter for the next page, and the member with it.
+    next: &'static str,
+    limit: &'static str,
+    items: &'static str,
+    id: &'static str,
+}
+
+const REST: Kind = Kind { path: &["restapis"], next: "position", limit: "limit", items: "item", id: "id" };
+const HTTP: Kind = Kind { path: &["v2", "apis"], next: "nextToken", limit: "maxResults", items: "items", id: "apiId" };
+
 /// The addresses of the stages of the APIs with this name or id.
 async fn apis(client: &Client, name: &str) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
-    let mut position = String::new();
-    loop {
-        let mut query = vec![("limit", "500")];
-        if !position.is_empty() {
-            query.push(("position", &position));
-        }
-        let page = client.json("apigateway", "GET", &["restapis"], &query, &Value::Null).await?;
-        for api in page["item"].as_array().into_iter().flatten() {
-            if [&api["name"], &api["id"]].contains(&&Value::from(name)) {
-                found.extend(stages(client, api["id"].as_str().unwrap_or_default()).await?);
+    for kind in [&REST, &HTTP] {
+        for api in all(client, kind, kind.path).await? {
+            if ![&api["name"], &api[kind.id]].contains(&&Value::from(name)) {
+                continue;
             }
+            let api = api[kind.id].as_str().unwrap_or_default();
+            let stages = all(client, kind, &[kind.path, &[api, "stages"]].concat()).await?;
+            found.extend(stages.iter().filter_map(|stage| stage["stageName"].as_str()).map(|stage| {
+                let path = match (kind.path, stage) {
+                    (["restapis"], stage) => format!("restapis/{api}/{stage}/_user_request_"),
+                    (_, "$default") => format!("http-apis/{api}"),
+                    (_, stage) => format!("http-apis/{api}/{stage}"),
+                };
+                format!("{}/{path}/", client.endpoint())
+            }));
         }
-        match page["position"].as_str() {
-            Some(next) if next != position => position = next.to_owned(),
+    }
+    Ok(found)
+}
+
+/// A list, page after page.
+async fn all(client: &Client, kind: &Kind, path: &[&str]) -> Result<Vec<Value>, Error> {
+    let (mut found, mut next) = (Vec::new(), String::new());
+    loop {
+        let mut query = vec![(kind.limit, "500")];
+        if !next.is_empty() {
+            query.push((kind.next, &next));
+        }
+        let mut page = client.json("apigateway", "GET", path, &query, &Value::Null).await?;
+        if let Value::Array(items) = page[kind.items].take() {
+            found.extend(items);
+        }
+        match page[kind.next].as_str() {
+            Some(after) if after != next => next = after.to_owned(),
             _ => return Ok(found),
         }
     }
-}
-
-async fn stages(client: &Client, api: &str) -> Result<Vec<String>, Error> {
-    let stages = client.json("apigateway", "GET", &["restapis", api, "stages"], &[], &Value::Null).await?;
-    let names = stages["item"].as_array().into_iter().flatten().filter_map(|stage| stage["stageName"].as_str());
-    Ok(names.map(|stage| format!("{}/restapis/{api}/{stage}/_user_request_/", client.endpoint())).collect())
 }
