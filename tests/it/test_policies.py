@@ -3,6 +3,7 @@ boundaries, resource policies and assumed roles; and a function, which may do wh
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -455,3 +456,45 @@ def test_roles_are_taken_on_by_those_they_trust(server, thing):
         assert outcome(client(server, "sts", own).assume_role, RoleArn=by_account, RoleSessionName="s2") is None
         iam.delete_role_policy(RoleName=f"account-{tag}", PolicyName="p")
         assert outcome(s3.get_object, Bucket=thing, Key="open/a")[0] == "AccessDenied", "a session loses what its role loses"
+
+
+def test_people_make_users_keys_and_policies(server, thing, tmp_path):
+    name = f"cli-{uuid.uuid4().hex[:8]}"
+    server.cli("user", "add", name, "--allow", "lambda:InvokeFunction", "--on", "arn:aws:lambda:*:*:function:t-*")
+    lines = server.cli("key", "add", name).stdout
+    keys = dict(line.removeprefix("export ").replace("'", "").split("=", 1) for line in lines.splitlines())
+    as_user = {"env": {**os.environ, **keys}, "capture_output": True, "text": True, "timeout": 60 * harness.SLOW}
+    binary = [harness.BINARY]
+    assert subprocess.run([*binary, "invoke", thing], **as_user).returncode == 0
+    refused = subprocess.run([*binary, "user", "ls"], **as_user)
+    assert refused.returncode == 1 and f"User: arn:aws:iam::{ACCOUNT}:user/{name} is not authorized" in refused.stderr, refused.stderr
+
+    # The AWS CLI as it is.
+    aws = [sys.executable, "-m", "awscli"]
+    found = subprocess.run([*aws, "sts", "get-caller-identity", "--query", "Arn", "--output", "text"], **as_user)
+    assert found.stdout.strip() == f"arn:aws:iam::{ACCOUNT}:user/{name}", found.stderr
+    found = subprocess.run([*aws, "lambda", "invoke", "--function-name", thing, str(tmp_path / "out")], **as_user)
+    assert found.returncode == 0, found.stderr
+    found = subprocess.run([*aws, "lambda", "list-functions"], **as_user)
+    assert "(AccessDeniedException) when calling the ListFunctions operation" in found.stderr, found.stderr
+
+    policy = f"p-{name}"
+    arn = server.cli("policy", "add", policy, "--allow", "iam:ListUsers").stdout.strip()
+    assert arn == f"arn:aws:iam::{ACCOUNT}:policy/{policy}"
+    (tmp_path / "policy.json").write_text(document(allow("iam:List*")))
+    server.cli("policy", "attach", policy, "--user", name)
+    assert subprocess.run([*binary, "user", "ls"], **as_user).returncode == 1
+    server.cli("policy", "add", policy, "--file", str(tmp_path / "policy.json"))
+    listed = subprocess.run([*binary, "user", "ls"], **as_user)
+    assert listed.returncode == 0 and policy in listed.stdout, listed.stderr
+    assert json.loads(server.cli("policy", "show", policy).stdout)["Statement"][0]["Action"] == "iam:List*"
+    assert [line.split()[:3] for line in server.cli("policy", "ls").stdout.splitlines() if line.startswith(policy)] == [[policy, "own", "v2"]]
+    assert "AmazonS3ReadOnlyAccess" in server.cli("policy", "ls").stdout
+    assert keys["AWS_ACCESS_KEY_ID"] in server.cli("key", "ls").stdout
+    server.cli("key", "rm", keys["AWS_ACCESS_KEY_ID"])
+    assert "security token included in the request is invalid" in subprocess.run([*binary, "user", "ls"], **as_user).stderr
+    server.cli("policy", "detach", policy, "--user", name)
+    server.cli("policy", "rm", policy)
+    server.cli("user", "rm", name)
+    assert name not in server.cli("user", "ls").stdout
+    assert server.cli("user", "rm", name, check=False).returncode == 1

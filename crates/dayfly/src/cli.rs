@@ -1,9 +1,11 @@
 //! The command line: verbs, options and their help. Parsed by `main`; holds no behaviour.
 
+mod access;
 mod environments;
 mod project;
 mod traffic;
 
+pub use access::{Allowed, Attach, Key, KeyWhat, Policy, PolicyWhat, User, UserWhat};
 pub use environments::{Environments, EnvironmentsWhat, Layer, LayerBuild, LayerWhat};
 pub use project::{Destroy, Init, Template};
 pub use traffic::{Rollback, Traffic};
@@ -59,6 +61,12 @@ pub enum Verb {
     Environments(Environments),
     /// Build, list and delete layers
     Layer(Layer),
+    /// List, make and delete users
+    User(User),
+    /// List, make and delete users' keys
+    Key(Key),
+    /// List, make, attach and delete policies
+    Policy(Policy),
     /// Show what calls used and what they cost
     Bill(Bill),
     /// List jobs, show one, or cancel one

@@ -1,7 +1,10 @@
 //! The HTTP client of the verbs: signed requests to one server, one connection each. No AWS SDK: the few operations that
 //! the verbs need are a path and a JSON body.
 
+mod query;
 mod sign;
+
+pub use query::value;
 
 use crate::{cli::Target, folder, socket};
 use bytes::Bytes;
@@ -320,6 +323,10 @@ fn parse(body: &[u8]) -> Result<Value, Error> {
 
 /// The code is in a header (REST services) or in `__type` (JSON services), perhaps with a namespace or an address.
 fn refusal(response: &Response) -> Error {
+    let xml = String::from_utf8_lossy(&response.body);
+    if let (Some(code), Some(message)) = (value(&xml, "Code"), value(&xml, "Message")) {
+        return Error::Service { code, message, status: response.status };
+    }
     let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let text = |names: &[&str]| names.iter().find_map(|name| body[*name].as_str()).map(str::to_owned);
     let code = response.header("x-amzn-errortype").map(str::to_owned).or_else(|| text(&["__type", "code", "Code"]));

@@ -24,7 +24,8 @@ pub fn run(options: &cli::Env) -> Result<(), Error> {
     Ok(())
 }
 
-fn export(shell: cli::Shell, name: &str, value: &str) -> String {
+/// The line that sets a variable in this shell.
+pub fn export(shell: cli::Shell, name: &str, value: &str) -> String {
     match shell {
         cli::Shell::Sh => format!("export {name}='{}'", value.replace('\'', r"'\''")),
         cli::Shell::Fish => format!("set -gx {name} '{}'", value.replace('\\', r"\\").replace('\'', r"\'")),

@@ -1,5 +1,6 @@
 //! The verbs that talk to a server, one file each, and what they share.
 
+pub mod access;
 pub mod bill;
 pub mod demo;
 pub mod deploy;

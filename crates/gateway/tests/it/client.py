@@ -52,7 +52,8 @@ def check_identity():
     identity = sts.get_caller_identity()
     assert identity["Arn"] == "arn:aws:iam::000000000000:root", identity
     assert identity["Account"] == identity["UserId"] == "000000000000"
-    refused("NotImplementedException", 501, sts.assume_role, RoleArn=ROLE, RoleSessionName="session")
+    refused("AccessDenied", 403, sts.assume_role, RoleArn=ROLE, RoleSessionName="session")
+    refused("NotImplementedException", 501, sts.get_federation_token, Name="session")
     wrong = dict(aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"], aws_secret_access_key="wrong")
     refused("SignatureDoesNotMatch", 403, boto3.client("sts", config=CONFIG, **wrong).get_caller_identity)
     refused("InvalidSignatureException", 403, boto3.client("lambda", config=CONFIG, **wrong).list_functions)
