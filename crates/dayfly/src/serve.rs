@@ -140,6 +140,7 @@ pub async fn run(options: &cli::Serve) -> Result<(), Error> {
     let deliveries = dayfly_triggers::Deliveries::start(store.clone(), clock.clone(), queues.clone(), calls);
     let events = dayfly_triggers::Events::start(store.clone(), clock.clone(), deliveries.clone()).await?;
 
+    dayfly_triggers::destinations::start(store.clone(), scheduler.clone(), deliveries.clone(), events.clone());
     let schedules = dayfly_triggers::Schedules::start(store.clone(), clock.clone(), deliveries.clone()).await?;
 
     info!("starting the gateway");

@@ -10,16 +10,19 @@ mod attempt;
 #[cfg(test)]
 mod crash_tests;
 mod event;
+pub(crate) mod letters;
 pub(crate) mod outcomes;
 #[cfg(test)]
 mod tests;
 mod window;
 
 use crate::{admission::Admission, call::Calls, functions::Functions};
+use attempt::End;
 use dayfly_store::{Batch, Error as StoreError, Store};
 use dayfly_types::{Clock, FunctionArn, Invocation, InvokeError, Limits, ThrottleReason, Timestamp};
 use event::Event;
-use outcomes::{AsyncOutcome, Conclusion, Outcomes};
+use letters::{Addresses, Letter};
+use outcomes::{AsyncOutcome, Outcomes};
 use std::{
     collections::HashMap,
     sync::{
@@ -83,6 +86,8 @@ struct Inner {
     queue_events: u64,
     outcomes: Outcomes,
     window: Window,
+    /// Letters were written.
+    posted: Notify,
     feeders: Mutex<HashMap<String, Arc<Feeder>>>,
     stopped: watch::Sender<bool>,
 }
@@ -118,6 +123,7 @@ impl Pump {
             queue_events: limits.async_queue_events,
             outcomes,
             window: Window::new(limits.concurrency),
+            posted: Notify::new(),
             feeders: Mutex::default(),
             stopped: watch::Sender::new(false),
         };
@@ -151,6 +157,16 @@ impl Pump {
         })?;
         self.ring(&queue);
         Ok(())
+    }
+
+    /// At most `limit` letters that wait for `dayfly_triggers`.
+    pub(crate) async fn letters(&self, limit: usize) -> Result<Vec<(Vec<u8>, Letter)>, StoreError> {
+        letters::waiting(&self.inner.store, limit).await
+    }
+
+    /// Letters were written since the last time.
+    pub(crate) async fn posted(&self) {
+        self.inner.posted.notified().await;
     }
 
     pub(crate) fn outcomes(&self) -> &Outcomes {
@@ -256,19 +272,20 @@ impl Pump {
         Duration::from_secs(timeout.into()) + LEASE_MARGIN
     }
 
-    /// What is done with an event when it has ended, whichever way. The place where destinations and dead-letter
-    /// queues hook in: what they send is to be part of the returned batch (a row of an outbox), because it is
-    /// committed together with the event's removal.
-    fn conclude(&self, event: &Event, conclusion: Conclusion, batch: Batch) -> Batch {
+    /// What is done with an event when it has ended, whichever way: its outcome, and letters to its destinations, in
+    /// the commit that removes it. True when there are letters.
+    fn conclude(&self, event: &Event, end: &End, addresses: &Addresses, batch: Batch) -> (Batch, bool) {
         let outcome = AsyncOutcome {
             request_id: event.invocation.request_id,
             function: event.invocation.function.clone(),
             received_at: event.invocation.received_at,
             concluded_at: self.inner.clock.now(),
             attempts: event.attempts,
-            conclusion,
+            conclusion: end.conclusion.clone(),
         };
-        self.inner.outcomes.record(batch, &outcome)
+        let letters = addresses.letters(&event.invocation, &outcome, end.answer.as_ref());
+        let batch = self.inner.outcomes.record(batch, &outcome);
+        (letters::write(batch, &outcome, &letters), !letters.is_empty())
     }
 
     async fn forget_old_outcomes(self) {

@@ -3,6 +3,7 @@
 
 mod cache;
 mod concurrency;
+mod event_invoke;
 mod packages;
 mod rows;
 mod settle;
@@ -10,6 +11,7 @@ mod settle;
 mod tests;
 mod versions;
 
+pub use event_invoke::EventInvoke;
 pub use rows::{Access, Alias};
 pub use versions::{AliasChange, Publish};
 
@@ -364,6 +366,8 @@ impl Functions {
             id: stored.id,
             access: Arc::new(stored.access(arn.qualifier.as_ref())),
             reserved: stored.reserved,
+            loops: stored.loops,
+            event_invoke: stored.event_invoke(arn.qualifier.as_ref()).cloned().map(Arc::new),
             timeout_s_max: stored.function.timeout_s.max(stored.published.timeout_s_max),
             function: Arc::new(function),
             other: other.map(|(weight, function)| (weight, Arc::new(function))),

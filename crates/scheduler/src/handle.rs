@@ -2,14 +2,18 @@
 
 use crate::{
     admission::{Admission, Permit},
-    asynchronous::{AsyncPolicy, Pump, outcomes::AsyncOutcome},
+    asynchronous::{
+        AsyncPolicy, Pump,
+        letters::{self, Letter},
+        outcomes::AsyncOutcome,
+    },
     call::{Calls, Uncommitted, Watch},
     executor::Executor,
     functions::{Functions, Resolved},
     jobs::Jobs,
 };
 use dayfly_meter as meter;
-use dayfly_store::{Error as StoreError, Store};
+use dayfly_store::{Batch, Error as StoreError, Store};
 use dayfly_types::{Clock, Invocation, InvokeError, Limits, Outcome, RequestId, Runtime};
 use std::{
     sync::{
@@ -125,6 +129,22 @@ impl Handle {
     /// The asynchronous events that ended last, newest first, at most `limit`.
     pub async fn async_outcomes(&self, limit: usize) -> Result<Vec<AsyncOutcome>, StoreError> {
         self.inner.pump.outcomes().recent(limit).await
+    }
+
+    /// At most `limit` letters to destinations and dead-letter queues, the oldest first, with their keys.
+    pub async fn letters(&self, limit: usize) -> Result<Vec<(Vec<u8>, Letter)>, StoreError> {
+        self.inner.pump.letters(limit).await
+    }
+
+    /// Adds to a batch that the letter with this key was taken over.
+    #[must_use]
+    pub fn letter_taken(&self, batch: Batch, key: Vec<u8>) -> Batch {
+        letters::taken(batch, key)
+    }
+
+    /// Resolves when there may be letters again.
+    pub async fn letters_posted(&self) {
+        self.inner.pump.posted().await;
     }
 
     /// Runtimes that functions may have on this machine.

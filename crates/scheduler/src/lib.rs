@@ -21,7 +21,11 @@ pub mod layers;
 #[cfg(test)]
 mod testing;
 
-pub use asynchronous::{AsyncPolicy, outcomes::AsyncOutcome, outcomes::Conclusion};
+pub use asynchronous::{
+    AsyncPolicy,
+    letters::{Kind as LetterKind, Letter},
+    outcomes::{AsyncOutcome, Conclusion},
+};
 pub use environments::Environments;
 pub use executor::Executor;
 pub use handle::{Handle, Parts};

@@ -42,6 +42,11 @@ const BACKOFF_MAX: Duration = Duration::from_secs(300);
 pub trait Calls: Send + Sync + 'static {
     /// Keeps an event for later. On disk when it returns. False when the function does not let the sender call it.
     async fn enqueue(&self, invocation: Invocation, sender: &Sender) -> Result<bool, InvokeError>;
+
+    /// Whether the function may trigger itself without end.
+    async fn loops(&self, _function: &FunctionArn) -> bool {
+        false
+    }
 }
 
 #[async_trait]
@@ -54,6 +59,10 @@ impl Calls for scheduler::Handle {
             }
         }
         self.enqueue(invocation).await.map(|()| true)
+    }
+
+    async fn loops(&self, function: &FunctionArn) -> bool {
+        self.functions().loops_of_call(function).await.unwrap_or(false)
     }
 }
 
@@ -102,7 +111,7 @@ pub struct Delivery {
     /// For a topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// Attributes of the message, for a queue.
+    /// Attributes of the message, for a queue or a topic.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Attribute>,
     /// ARN of the queue for what cannot be delivered.
@@ -258,7 +267,13 @@ impl Inner {
             return self.send(&delivery.target, delivery).await.map(|()| Vec::new());
         };
         let received_at = self.clock.now();
-        let Some(trace) = lineage::call(delivery.trace.as_deref(), &function, received_at) else {
+        let trace = match lineage::call(delivery.trace.as_deref(), &function, received_at, false) {
+            None if self.calls.loops(&function).await => {
+                lineage::call(delivery.trace.as_deref(), &function, received_at, true)
+            }
+            trace => trace,
+        };
+        let Some(trace) = trace else {
             return Err(Failure::Ever("the function triggers itself without end".to_owned()));
         };
         let invocation = Invocation {
@@ -288,6 +303,7 @@ impl Inner {
             subject: delivery.subject.clone(),
             text: delivery.text.clone(),
             trace: delivery.trace.clone(),
+            attributes: delivery.attributes.clone(),
             ..topics::Message::default()
         };
         match topics::publish(&self.store, topic, &message, self.clock.now()).await {

@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod deliveries;
+pub mod destinations;
 pub mod events;
 pub mod lineage;
 pub mod mappings;

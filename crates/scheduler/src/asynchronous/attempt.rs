@@ -1,9 +1,13 @@
 //! One attempt of one leased event, from the lease to the commit that ends it.
 
-use super::{Pump, event::Event, outcomes::Conclusion, window::Place};
-use crate::call::{Ran, Uncommitted, Watch};
+use super::{Pump, event::Event, letters::Addresses, outcomes::Conclusion, window::Place};
+use crate::{
+    call::{Ran, Uncommitted, Watch},
+    functions::Resolved,
+};
+use bytes::Bytes;
 use dayfly_store::{Batch, Error as StoreError, Lease};
-use dayfly_types::{InvokeError, Outcome, ThrottleReason, Timestamp};
+use dayfly_types::{FunctionError, InvokeError, Outcome, ThrottleReason, Timestamp};
 use std::{sync::Arc, time::Duration};
 use tracing::{Instrument, debug_span};
 
@@ -13,8 +17,35 @@ const TRIES: u32 = 8;
 
 /// What becomes of the event.
 enum Verdict {
-    Conclude(Conclusion),
+    Conclude(End),
     TryAgain { at: Timestamp },
+}
+
+/// How an event ends.
+pub(super) struct End {
+    pub conclusion: Conclusion,
+    /// Of the last attempt.
+    pub answer: Option<Answer>,
+}
+
+/// What a call answered.
+pub(super) struct Answer {
+    /// The version that ran.
+    pub version: String,
+    pub result: Result<Bytes, FunctionError>,
+}
+
+impl From<Conclusion> for End {
+    fn from(conclusion: Conclusion) -> Self {
+        Self { conclusion, answer: None }
+    }
+}
+
+/// What the function asks for its events.
+struct Rules {
+    retries_max: u32,
+    event_age_max: Duration,
+    addresses: Addresses,
 }
 
 impl Pump {
@@ -23,26 +54,36 @@ impl Pump {
             Ok(event) => event,
             Err(error) => return self.set_aside(&lease, &error).await,
         };
-        let (result, ran) = self.run(&event).await;
-        let verdict = self.judge(&mut event, result);
+        let resolved = match self.inner.functions.resolve(&event.invocation.function).await {
+            Ok(resolved) if resolved.id == event.function_id => Ok(resolved),
+            Ok(_) | Err(InvokeError::FunctionNotFound(_)) => Err(Ended::For(Conclusion::FunctionDeleted)),
+            Err(error) => Err(Ended::Early(error)),
+        };
+        let rules = self.rules(resolved.as_ref().ok());
+        let (result, ran) = self.run(&event, &rules, resolved).await;
+        let verdict = self.judge(&mut event, &rules, result);
         let (batch, _uncommitted) = match ran {
             Some((ran, uncommitted)) => (self.inner.calls.account(ran).await, Some(uncommitted)),
             None => (Batch::new(), None),
         };
-        self.finish(&lease, &event, verdict, batch).await;
+        self.finish(&lease, &event, (&verdict, &rules.addresses), batch).await;
     }
 
     /// Runs the event, if it may run now. The record must be committed while `Uncommitted` is held.
-    async fn run(&self, event: &Event) -> (Result<Outcome, Ended>, Option<(Ran, Uncommitted)>) {
+    async fn run(
+        &self,
+        event: &Event,
+        rules: &Rules,
+        resolved: Result<Resolved, Ended>,
+    ) -> (Result<Outcome, Ended>, Option<(Ran, Uncommitted)>) {
         let admitted = async {
-            if self.inner.clock.now() >= self.expires_at(event) {
+            if self.inner.clock.now() >= rules.expires_at(event) {
                 return Err(Ended::For(Conclusion::Expired));
             }
-            let resolved = match self.inner.functions.resolve(&event.invocation.function).await {
-                Ok(resolved) if resolved.id == event.function_id => resolved,
-                Ok(_) | Err(InvokeError::FunctionNotFound(_)) => return Err(Ended::For(Conclusion::FunctionDeleted)),
-                Err(error) => return Err(Ended::Early(error)),
-            };
+            let resolved = resolved?;
+            if resolved.reserved == Some(0) {
+                return Err(Ended::For(Conclusion::NoConcurrency));
+            }
             let permit = self.inner.admission.admit(&resolved.function.arn, resolved.reserved).map_err(Ended::Early)?;
             let uncommitted = self.inner.calls.reserve().await.map_err(Ended::Early)?;
             Ok((resolved, permit, uncommitted))
@@ -58,30 +99,33 @@ impl Pump {
     }
 
     /// Counts the attempt and says what comes next.
-    fn judge(&self, event: &mut Event, result: Result<Outcome, Ended>) -> Verdict {
+    fn judge(&self, event: &mut Event, rules: &Rules, result: Result<Outcome, Ended>) -> Verdict {
         let policy = &self.inner.policy;
         let error = match result {
             Ok(outcome) => {
                 self.inner.window.went_well();
                 event.attempts += 1;
                 event.backoffs = 0;
-                match outcome.result {
-                    Ok(_) => return Verdict::Conclude(Conclusion::Succeeded),
-                    Err(error) if event.attempts > policy.retries_max => {
-                        return Verdict::Conclude(Conclusion::Failed { error_type: error.error_type });
+                let conclusion = match &outcome.result {
+                    Ok(_) => Conclusion::Succeeded,
+                    Err(error) if event.attempts > rules.retries_max => {
+                        Conclusion::Failed { error_type: error.error_type.clone() }
                     }
-                    Err(_) => return self.try_again(event, policy.retry_after * event.attempts),
-                }
+                    Err(_) => return self.try_again(event, rules, policy.retry_after * event.attempts),
+                };
+                let answer = Answer { version: outcome.executed_version, result: outcome.result };
+                return Verdict::Conclude(End { conclusion, answer: Some(answer) });
             }
-            Err(Ended::For(conclusion)) => return Verdict::Conclude(conclusion),
+            Err(Ended::For(conclusion)) => return Verdict::Conclude(conclusion.into()),
             Err(Ended::Early(error)) => error,
         };
         match error {
             // These do not pass with time. The front-end refuses them before they are accepted.
             InvokeError::PayloadNotJson(_) | InvokeError::PayloadTooLarge { .. } => {
-                return Verdict::Conclude(Conclusion::Failed { error_type: "InvalidRequestContent".to_owned() });
+                let error_type = "InvalidRequestContent".to_owned();
+                return Verdict::Conclude(Conclusion::Failed { error_type }.into());
             }
-            InvokeError::FunctionNotFound(_) => return Verdict::Conclude(Conclusion::FunctionDeleted),
+            InvokeError::FunctionNotFound(_) => return Verdict::Conclude(Conclusion::FunctionDeleted.into()),
             // A function that is at its own limit says nothing about what the machine can hold.
             InvokeError::Throttled {
                 reason: ThrottleReason::ReservedFunctionConcurrentInvocationLimitExceeded,
@@ -95,26 +139,39 @@ impl Pump {
         }
         let wait = policy.backoff_min.saturating_mul(2_u32.saturating_pow(event.backoffs)).min(policy.backoff_max);
         event.backoffs = event.backoffs.saturating_add(1);
-        self.try_again(event, wait)
+        self.try_again(event, rules, wait)
     }
 
     /// Not later than the event's end, which is then found out of age on time.
-    fn try_again(&self, event: &Event, wait: Duration) -> Verdict {
-        Verdict::TryAgain { at: (self.inner.clock.now() + wait).min(self.expires_at(event)) }
+    fn try_again(&self, event: &Event, rules: &Rules, wait: Duration) -> Verdict {
+        Verdict::TryAgain { at: (self.inner.clock.now() + wait).min(rules.expires_at(event)) }
     }
 
-    fn expires_at(&self, event: &Event) -> Timestamp {
-        event.invocation.received_at + self.inner.policy.event_age_max
+    /// What the function asks for, and the defaults for what it does not.
+    fn rules(&self, resolved: Option<&Resolved>) -> Rules {
+        let policy = &self.inner.policy;
+        let asked = resolved.and_then(|resolved| resolved.event_invoke.as_deref());
+        let age = asked.and_then(|asked| asked.event_age_s_max).map(|age| Duration::from_secs(age.into()));
+        Rules {
+            retries_max: asked.and_then(|asked| asked.retries_max).unwrap_or(policy.retries_max),
+            event_age_max: age.unwrap_or(policy.event_age_max),
+            addresses: resolved.map(Addresses::of).unwrap_or_default(),
+        }
     }
 
     /// The one commit that ends the attempt: `batch`, and the event's outcome or its new place in the queue.
-    async fn finish(&self, lease: &Lease, event: &Event, verdict: Verdict, batch: Batch) {
+    async fn finish(&self, lease: &Lease, event: &Event, (verdict, addresses): (&Verdict, &Addresses), batch: Batch) {
         let queues = &self.inner.store.queues;
         let mut wait = Duration::from_millis(100);
         for _ in 0..TRIES {
-            let result = match &verdict {
-                Verdict::Conclude(conclusion) => {
-                    queues.acknowledge(lease, self.conclude(event, conclusion.clone(), batch.clone())).await
+            let result = match verdict {
+                Verdict::Conclude(end) => {
+                    let (batch, told) = self.conclude(event, end, addresses, batch.clone());
+                    let result = queues.acknowledge(lease, batch).await;
+                    if told && result.is_ok() {
+                        self.inner.posted.notify_one();
+                    }
+                    result
                 }
                 Verdict::TryAgain { at } => queues.put_back(lease, event.encode(), *at, batch.clone()).await,
             };
@@ -144,6 +201,12 @@ impl Pump {
             tracing::warn!(queue = lease.queue, %error, "an unreadable event stays leased");
         }
         self.ring(&lease.queue);
+    }
+}
+
+impl Rules {
+    fn expires_at(&self, event: &Event) -> Timestamp {
+        event.invocation.received_at + self.event_age_max
     }
 }
 

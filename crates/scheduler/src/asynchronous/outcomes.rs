@@ -51,6 +51,8 @@ pub enum Conclusion {
     },
     /// It became too old (`EventAgeExceeded`).
     Expired,
+    /// The function's reserved concurrency is zero (`ZeroReservedConcurrency`).
+    NoConcurrency,
     /// The function was deleted before the event was done.
     FunctionDeleted,
 }
@@ -117,7 +119,7 @@ impl Outcomes {
     }
 }
 
-fn time_key(at: Timestamp, id: Uuid) -> Vec<u8> {
+pub(super) fn time_key(at: Timestamp, id: Uuid) -> Vec<u8> {
     let micros = u64::try_from(at.as_microsecond()).unwrap_or(0);
     [&micros.to_be_bytes()[..], id.as_bytes()].concat()
 }

@@ -1,6 +1,7 @@
 //! Retries, ages, bounds and crashes of asynchronous events, by a clock that is moved by hand.
 
 use super::*;
+use crate::Conclusion;
 use crate::testing::{Answer, World, arn, eventually, failed, fine};
 use dayfly_types::RequestId;
 use std::sync::atomic::AtomicU32;

@@ -4,7 +4,7 @@
 //! changed while it was read, so an old row can never settle in after a new one. While this server changes a function
 //! nothing is kept at all: who has seen the change in the store can not get the old function from the cache.
 
-use super::Access;
+use super::{Access, EventInvoke};
 use dayfly_store::{Change, Tables};
 use dayfly_types::{FunctionArn, FunctionConfiguration, Qualifier};
 use std::{
@@ -23,6 +23,10 @@ pub(crate) struct Resolved {
     pub function: Arc<FunctionConfiguration>,
     /// What some calls of an alias run instead, and the part of them, from 0 to 1.
     pub other: Option<(f64, Arc<FunctionConfiguration>)>,
+    /// It may trigger itself without end.
+    pub loops: bool,
+    /// What is asked for asynchronous events.
+    pub event_invoke: Option<Arc<EventInvoke>>,
     /// Calls at a time that are kept for the function, and that it has at most.
     pub reserved: Option<u32>,
     /// The longest timeout of all versions of the function.

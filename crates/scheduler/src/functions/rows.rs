@@ -11,7 +11,7 @@
 //! `dayfly_store::shared`). A function, its versions, the totals and the uses of its code change in one commit, so they
 //! cannot disagree. Each change of a version changes the function's row too, which is what caches look at.
 
-use super::Error;
+use super::{Error, EventInvoke};
 use bytes::Bytes;
 use dayfly_store::{Batch, Error as StoreError, Precondition, Row, Store, shared};
 use dayfly_types::{
@@ -60,6 +60,12 @@ pub(super) struct Stored {
     /// Calls at a time that are kept for it, and that it has at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved: Option<u32>,
+    /// What is asked for asynchronous events, by qualifier.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub event_invokes: BTreeMap<Qualifier, EventInvoke>,
+    /// It may trigger itself without end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loops: bool,
 }
 
 /// What is known of a function's versions without reading them.
@@ -135,6 +141,8 @@ impl Stored {
             published: Published::default(),
             aliases: BTreeMap::new(),
             reserved: None,
+            event_invokes: BTreeMap::new(),
+            loops: false,
         }
     }
 
@@ -152,6 +160,11 @@ impl Stored {
             None | Some(Qualifier::Latest) => &mut self.access,
             Some(qualifier) => self.qualified_access.entry(qualifier.clone()).or_default(),
         }
+    }
+
+    /// What is asked for asynchronous events that are sent to `qualifier`.
+    pub(super) fn event_invoke(&self, qualifier: Option<&Qualifier>) -> Option<&EventInvoke> {
+        self.event_invokes.get(qualifier.unwrap_or(&Qualifier::Latest))
     }
 
     /// The URLs: their ids, and what they call.

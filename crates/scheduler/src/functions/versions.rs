@@ -136,6 +136,7 @@ impl Functions {
             }
             let mut next = read.stored.clone();
             next.qualified_access.remove(&qualifier);
+            next.event_invokes.remove(&qualifier);
             next.published.code_bytes = next.published.code_bytes.saturating_sub(version.code.size_bytes);
             this.write_with(&arn, Some(&read), Some(&next), &[VersionChange::Gone(&version)]).await?;
             this.inner.executor.retire(&version.revision_id);
@@ -182,7 +183,9 @@ impl Functions {
     /// Deletes an alias, its permissions and its URL; nothing when there is none.
     pub async fn delete_alias(&self, arn: &FunctionArn) -> Result<(), Error> {
         let deleted = self.change_aliases(arn, |stored, _, name| {
-            stored.qualified_access.remove(&Qualifier::Alias(name.to_owned()));
+            let qualifier = Qualifier::Alias(name.to_owned());
+            stored.qualified_access.remove(&qualifier);
+            stored.event_invokes.remove(&qualifier);
             Ok(stored.aliases.remove(name))
         });
         deleted.await.map(drop)

@@ -285,22 +285,26 @@ impl Events {
 
     /// Takes events, each with all its fields. What they mean for the targets of rules is on disk when it returns.
     pub async fn accept(&self, account: &AccountId, region: &Region, events: &[Value]) -> Result<(), Error> {
-        let start = key(account, region, "");
-        let mut batch = Batch::new();
-        {
-            let rules = self.inner.rules();
-            let own = rules.range(start.clone()..).take_while(|(key, _)| key.starts_with(&start));
-            for known in own.map(|(_, known)| known).filter(|known| known.rule.enabled) {
-                for event in events.iter().filter(|event| known.pattern.as_ref().is_some_and(|p| p.matches(event))) {
-                    batch = self.inner.post(batch, &known.rule, event);
-                }
-            }
-        }
+        let batch = self.add(Batch::new(), account, region, events);
         if !batch.writes.is_empty() {
             self.inner.store.tables.commit(batch).await?;
             self.inner.deliveries.posted();
         }
         Ok(())
+    }
+
+    /// Adds to a batch what events mean for the targets of rules. Whoever commits it says so to the deliveries.
+    #[must_use]
+    pub fn add(&self, mut batch: Batch, account: &AccountId, region: &Region, events: &[Value]) -> Batch {
+        let start = key(account, region, "");
+        let rules = self.inner.rules();
+        let own = rules.range(start.clone()..).take_while(|(key, _)| key.starts_with(&start));
+        for known in own.map(|(_, known)| known).filter(|known| known.rule.enabled) {
+            for event in events.iter().filter(|event| known.pattern.as_ref().is_some_and(|p| p.matches(event))) {
+                batch = self.inner.post(batch, &known.rule, event);
+            }
+        }
+        batch
     }
 }
 

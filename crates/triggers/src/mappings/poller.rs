@@ -187,11 +187,12 @@ impl Work {
         if taken.is_empty() {
             return false;
         }
+        let loops = self.loops().await;
         let mut unwanted = Vec::new();
         let mut groups: Vec<Group> = Vec::new();
         for received in taken {
             let trace = received.message.trace_header.clone();
-            if lineage::call(trace.as_deref(), &self.mapping.function, self.parts.clock.now()).is_none() {
+            if lineage::call(trace.as_deref(), &self.mapping.function, self.parts.clock.now(), loops).is_none() {
                 if self.stop_loop(queue, &received).await {
                     unwanted.push(received.handle);
                 }
@@ -274,7 +275,7 @@ impl Work {
     async fn call(&self, group: Group) {
         let Group { queue, messages, payload, trace, received_at } = group;
         // The messages were looked at: each may lead to one more call.
-        let trace = lineage::call(trace.as_deref(), &self.mapping.function, received_at);
+        let trace = lineage::call(trace.as_deref(), &self.mapping.function, received_at, true);
         let payload = bytes::Bytes::from(payload);
         let hidden = queue.configuration().await.map_or(0, |configuration| configuration.settings.visibility_s);
         let until = received_at + Duration::from_secs(hidden.into());
@@ -331,6 +332,11 @@ impl Work {
             Ok(_) | Err(queues::Error::NoSuchQueue) => {}
             Err(error) => tracing::warn!(%error, queue = %queue.name(), "handled messages will come again"),
         }
+    }
+
+    /// Whether the function may trigger itself without end.
+    async fn loops(&self) -> bool {
+        self.parts.scheduler.functions().loops_of_call(&self.mapping.function).await.unwrap_or(false)
     }
 
     async fn function_is_there(&self) -> bool {

@@ -60,6 +60,10 @@ impl Change {
         }
         if let Some(dead_letter) = request.dead_letter_config {
             let target = dead_letter.target_arn.filter(|arn| !arn.is_empty());
+            let named = |arn: &String| ["arn:aws:sqs:", "arn:aws:sns:"].iter().any(|start| arn.starts_with(start));
+            if let Some(other) = target.as_ref().filter(|arn| !named(arn)) {
+                return Err(invalid_parameter(format!("A dead-letter queue is an SQS queue or an SNS topic: {other}")));
+            }
             other.push(("DeadLetterConfig", target.map(|arn| json!({"TargetArn": arn}))));
         }
         if let Some(key) = request.kms_key_arn {

@@ -12,6 +12,7 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use dayfly_triggers::lineage;
 use dayfly_types::{FunctionArn, Invocation, Limits, Outcome};
 use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
 use serde::de::IgnoredAny;
@@ -64,7 +65,7 @@ pub async fn invoke(gateway: &Gateway, request: Request, named: &str) -> Result<
         return Err(invalid_parameter("Dayfly does not support durable executions yet"));
     }
     let payload = check_json(request.body.clone()).await?;
-    let trace_header = request.header("x-amzn-trace-id").map(str::to_owned);
+    let trace_header = trace(gateway, &request, &arn).await?;
     let invocation = Invocation {
         request_id: request.id,
         function: arn,
@@ -89,6 +90,22 @@ pub async fn invoke(gateway: &Gateway, request: Request, named: &str) -> Result<
             scheduler.invoke(invocation, want_log_tail).await.map(|outcome| answer(outcome, trace)).map_err(Error::from)
         }
     }
+}
+
+/// The trace header of the call, on which the functions that called each other are counted.
+async fn trace(gateway: &Gateway, request: &Request, arn: &FunctionArn) -> Result<Option<String>, Error> {
+    let (given, now) = (request.header("x-amzn-trace-id"), gateway.options.clock.now());
+    if let Some(trace) = lineage::call(given, arn, now, false) {
+        return Ok(Some(trace));
+    }
+    if gateway.options.scheduler.functions().loops_of_call(arn).await? {
+        return Ok(lineage::call(given, arn, now, true));
+    }
+    Err(Error::bad_request(
+        "RecursiveInvocationException",
+        "Lambda has detected your function being invoked in a recursive loop with other AWS resources and stopped your \
+         function's invocation.",
+    ))
 }
 
 /// An outcome, with what it used in headers of Dayfly's own.

@@ -7,6 +7,7 @@ mod create_function;
 mod delete_function;
 pub mod dto;
 mod error;
+mod event_invoke;
 mod event_source_mappings;
 mod function_concurrency;
 mod function_urls;
@@ -17,6 +18,7 @@ pub mod layers;
 mod list_functions;
 mod operations;
 mod permissions;
+mod recursion;
 mod tags;
 mod update_function_code;
 mod update_function_configuration;
@@ -119,6 +121,13 @@ pub async fn answer(gateway: &Gateway, request: Request) -> Result<Response, Err
         "PutFunctionConcurrency" => function_concurrency::put(gateway, &request, named).await,
         "GetFunctionConcurrency" => function_concurrency::get(gateway, &request, named).await,
         "DeleteFunctionConcurrency" => function_concurrency::delete(gateway, &request, named).await,
+        "PutFunctionEventInvokeConfig" => event_invoke::put(gateway, &request, named).await,
+        "UpdateFunctionEventInvokeConfig" => event_invoke::update(gateway, &request, named).await,
+        "GetFunctionEventInvokeConfig" => event_invoke::get(gateway, &request, named).await,
+        "DeleteFunctionEventInvokeConfig" => event_invoke::delete(gateway, &request, named).await,
+        "ListFunctionEventInvokeConfigs" => event_invoke::list(gateway, &request, named).await,
+        "PutFunctionRecursionConfig" => recursion::put(gateway, &request, named).await,
+        "GetFunctionRecursionConfig" => recursion::get(gateway, &request, named).await,
         other => Err(Error::unsupported(other)),
     }
 }

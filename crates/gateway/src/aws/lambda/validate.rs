@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 const FUNCTION_NAME: &str = r"(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-gov)?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?";
 const QUALIFIER: &str = r"(\$LATEST|[a-zA-Z0-9-_]+)";
 const ROLE: &str = r"arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+";
+const DEAD_LETTERS: &str = r"(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()";
 const TAG_VALUE_LENGTH_MAX: usize = 256;
 const TAG_KEY_LENGTH_MAX: usize = 128;
 
@@ -56,7 +57,8 @@ impl Violations {
         }
     }
 
-    fn range(&mut self, value: Option<i64>, field: &str, least: u32, most: u32) {
+    /// Adds violations of bounds.
+    pub fn range(&mut self, value: Option<i64>, field: &str, least: u32, most: u32) {
         let Some(value) = value else { return };
         let (least, most) = (i64::from(least), i64::from(most));
         let text = value.to_string();
@@ -64,7 +66,8 @@ impl Violations {
         self.check(value <= most, &text, field, &format!("Member must have value less than or equal to {most}"));
     }
 
-    fn choice(&mut self, value: Option<&str>, field: &str, choices: &[&str]) {
+    /// Adds a violation when a value is none of `choices`.
+    pub fn choice(&mut self, value: Option<&str>, field: &str, choices: &[&str]) {
         let Some(value) = value else { return };
         let constraint = format!("Member must satisfy enum value set: [{}]", choices.join(", "));
         self.check(choices.contains(&value), value, field, &constraint);
@@ -136,6 +139,11 @@ pub fn fields(request: &FunctionRequest, limits: &Limits, violations: &mut Viola
     if let Some(text) = &request.description {
         let fits = text.chars().count() <= 256;
         violations.check(fits, text, "description", "Member must have length less than or equal to 256");
+    }
+    if let Some(target) = request.dead_letter_config.as_ref().and_then(|config| config.target_arn.as_deref()) {
+        let pattern = format!("Member must satisfy regular expression pattern: {DEAD_LETTERS}");
+        let named = target.is_empty() || (target.starts_with("arn:") && target.split(':').count() >= 4);
+        violations.check(named, target, "deadLetterConfig.targetArn", &pattern);
     }
     violations.range(request.timeout, "timeout", 1, limits.timeout_s_max);
     violations.range(request.memory_size, "memorySize", limits.memory_mb_min, limits.memory_mb_max);
