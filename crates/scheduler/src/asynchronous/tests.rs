@@ -1,8 +1,10 @@
 //! Retries, ages, bounds and crashes of asynchronous events, by a clock that is moved by hand.
 
 use super::*;
-use crate::Conclusion;
-use crate::testing::{Answer, World, arn, eventually, failed, fine};
+use crate::{
+    Conclusion,
+    testing::{Answer, World, arn, eventually, failed, fine},
+};
 use dayfly_types::RequestId;
 use std::sync::atomic::AtomicU32;
 
@@ -150,6 +152,45 @@ async fn a_retry_that_would_come_too_late_expires_on_time() {
     let outcome = world.concluded(id).await;
     assert_eq!((outcome.conclusion, outcome.attempts), (Conclusion::Expired, 2));
     assert_eq!(outcome.concluded_at, start + Duration::from_secs(90));
+}
+
+#[tokio::test]
+async fn a_functions_own_retries_and_age_count_and_its_destination_is_told_once() {
+    let world = world(|_| failed()).await;
+    let asked = |retries_max, event_age_s_max| crate::functions::EventInvoke {
+        retries_max,
+        event_age_s_max,
+        on_success: None,
+        on_failure: Some("arn:aws:sqs:us-east-1:000000000000:q".to_owned()),
+        modified: Timestamp::UNIX_EPOCH,
+    };
+    let set = |asked| world.functions().change_event_invoke(&arn("f"), move |_| Some(asked));
+    set(asked(Some(1), None)).await.unwrap();
+    let once_more = world.accept().await;
+    world.due_in(MINUTE).await;
+    world.pass_exactly(MINUTE).await;
+    assert_eq!(world.concluded(once_more).await.attempts, 2);
+    set(asked(None, Some(90))).await.unwrap();
+    let aged = world.accept().await;
+    world.due_in(MINUTE).await;
+    world.pass_exactly(MINUTE).await;
+    world.due_in(MINUTE / 2).await;
+    world.pass_exactly(MINUTE / 2).await;
+    assert_eq!(world.concluded(aged).await.conclusion, Conclusion::Expired);
+    let letters = world.handle.letters(10).await.unwrap();
+    let told: Vec<serde_json::Value> =
+        letters.iter().map(|(_, letter)| serde_json::from_str(&letter.text).unwrap()).collect();
+    let context = |told: &serde_json::Value| {
+        let context = &told["requestContext"];
+        (context["requestId"].clone(), context["condition"].clone(), context["approximateInvokeCount"].clone())
+    };
+    let expected = [(once_more, "RetriesExhausted"), (aged, "EventAgeExceeded")];
+    for (told, (id, condition)) in told.iter().zip(expected) {
+        assert_eq!(context(told), (serde_json::json!(id), condition.into(), 2.into()));
+    }
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0]["responseContext"]["functionError"], "Unhandled");
+    assert!(told[1].get("responseContext").is_none());
 }
 
 #[tokio::test]
