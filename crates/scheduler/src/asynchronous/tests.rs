@@ -164,7 +164,8 @@ async fn a_functions_own_retries_and_age_count_and_its_destination_is_told_once(
         on_failure: Some("arn:aws:sqs:us-east-1:000000000000:q".to_owned()),
         modified: Timestamp::UNIX_EPOCH,
     };
-    let set = |asked| world.functions().change_event_invoke(&arn("f"), move |_| Some(asked));
+    let f = arn("f");
+    let set = |asked| world.functions().change_event_invoke(&f, move |_| Some(asked));
     set(asked(Some(1), None)).await.unwrap();
     let once_more = world.accept().await;
     world.due_in(MINUTE).await;
