@@ -4,6 +4,7 @@ import base64
 import contextlib
 import gzip
 import json
+import zlib
 
 import boto3
 import botocore.auth
@@ -187,11 +188,15 @@ def test_bytes_and_compression(deploy, arns):
     assert (event["isBase64Encoded"], base64.b64decode(event["body"])) == (True, b"\xff\0")
     large = ask("/?how=large", headers={"Accept-Encoding": "br, gzip"})
     assert large.unpacked == b"x" * 2000 and len(large.body) < 200
+    other = ask("/?how=large", headers={"Accept-Encoding": "gzip;q=0, *"})
+    assert other.headers["content-encoding"] == "deflate" and zlib.decompress(other.body) == b"x" * 2000
     for encodings in [{}, {"Accept-Encoding": "gzip;q=0"}, {"Accept-Encoding": "br"}]:
         assert ask("/?how=large", headers=encodings).body == b"x" * 2000
     assert "content-encoding" not in ask("/?how=cookies", headers={"Accept-Encoding": "gzip"}).headers
     packed = {"Content-Type": "text/plain", "Content-Encoding": "gzip"}
     assert ask("/", "POST", gzip.compress(b"hello"), headers=packed).json["body"] == "hello"
+    deflated = {"Content-Type": "text/plain", "Content-Encoding": "deflate"}
+    assert ask("/", "POST", zlib.compress(b"hello"), headers=deflated).json["body"] == "hello"
     assert ask("/", "POST", b"no gzip", headers=packed).status == 400
     assert ask("/", "POST", gzip.compress(bytes(11 << 20)), headers=packed).status == 413, "a bomb"
 

@@ -4,7 +4,11 @@ use super::{event::is_binary, refusal::Refusal};
 use crate::aws::{Response, response};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use flate2::{
+    Compression,
+    read::{GzDecoder, ZlibDecoder},
+    write::{GzEncoder, ZlibEncoder},
+};
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY},
@@ -12,6 +16,10 @@ use http::{
 use http_body_util::Full;
 use serde_json::{Map, Value};
 use std::io::{Read, Write};
+
+/// Codings of bodies, the better one first.
+const GZIP: &str = "gzip";
+const DEFLATE: &str = "deflate";
 
 /// An answer that a function gave, read.
 pub struct Reply {
@@ -65,10 +73,9 @@ impl Reply {
         let wanted = minimum.is_some_and(|minimum| body.len() as u64 >= minimum) && !body.is_empty();
         if wanted && !headers.contains_key(CONTENT_ENCODING) {
             headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-            if accepts_gzip(request)
-                && let Some(packed) = gzip(&body)
-            {
-                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            let coding = [GZIP, DEFLATE].into_iter().find(|coding| accepts(request, coding));
+            if let Some((coding, packed)) = coding.and_then(|coding| Some((coding, packed(&body, coding)?))) {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
                 body = packed;
             }
         }
@@ -141,35 +148,43 @@ fn is_own(name: &HeaderName) -> bool {
 
 /// The body of a request as the function is to get it: unpacked, if the API compresses. At most `limit` bytes.
 pub fn unpacked(headers: &HeaderMap, body: Bytes, limit: u64) -> Result<Bytes, Refusal> {
-    if headers.get(CONTENT_ENCODING).is_none_or(|encoding| encoding != "gzip") {
-        return Ok(body);
-    }
+    let mut reader: Box<dyn Read + '_> = match headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()) {
+        Some(GZIP) => Box::new(GzDecoder::new(&body[..])),
+        Some(DEFLATE) => Box::new(ZlibDecoder::new(&body[..])),
+        _ => return Ok(body),
+    };
     let mut plain = Vec::new();
-    let read = GzDecoder::new(&body[..]).take(limit + 1).read_to_end(&mut plain);
-    match read {
+    match reader.by_ref().take(limit + 1).read_to_end(&mut plain) {
         Err(_) => Err(Refusal::bad_request("Could not decompress the request body")),
         Ok(_) if plain.len() as u64 > limit => Err(Refusal::too_large()),
         Ok(_) => Ok(plain.into()),
     }
 }
 
-fn accepts_gzip(request: &HeaderMap) -> bool {
-    request
-        .get_all(ACCEPT_ENCODING)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|one| {
+/// Whether a client takes a coding: what it says of that goes before what it says of all others.
+fn accepts(request: &HeaderMap, wanted: &str) -> bool {
+    let given = || request.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let of = |wanted: &str| {
+        given().flat_map(|value| value.split(',')).find_map(|one| {
             let (coding, weight) = one.split_once(';').unwrap_or((one, ""));
             let refused = weight.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0_f32));
-            ["gzip", "*"].contains(&coding.trim().to_ascii_lowercase().as_str()) && !refused
+            coding.trim().eq_ignore_ascii_case(wanted).then_some(!refused)
         })
+    };
+    of(wanted).or_else(|| of("*")).unwrap_or(false)
 }
 
-fn gzip(body: &[u8]) -> Option<Bytes> {
-    let mut packer = GzEncoder::new(Vec::new(), Compression::default());
-    packer.write_all(body).ok()?;
-    packer.finish().ok().map(Bytes::from)
+fn packed(body: &[u8], coding: &str) -> Option<Bytes> {
+    let packed = if coding == GZIP {
+        let mut packer = GzEncoder::new(Vec::new(), Compression::default());
+        packer.write_all(body).ok()?;
+        packer.finish()
+    } else {
+        let mut packer = ZlibEncoder::new(Vec::new(), Compression::default());
+        packer.write_all(body).ok()?;
+        packer.finish()
+    };
+    packed.ok().map(Bytes::from)
 }
 
 #[cfg(test)]
@@ -226,7 +241,7 @@ mod tests {
 
     #[test]
     fn packing_and_unpacking() {
-        let packed = gzip(&[7; 1000]).unwrap();
+        let packed = packed(&[7; 1000], GZIP).unwrap();
         let mut headers = HeaderMap::new();
         assert_eq!(unpacked(&headers, packed.clone(), 10).unwrap(), packed);
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
