@@ -6,7 +6,7 @@
 # fuzz/artifacts/TARGET, and the exit code is not 0. The corpus is kept below fuzz/target, for the next run.
 set -eu
 
-targets="package tree names event session frames expressions"
+targets="package tree names event session frames expressions policy"
 target=${1:?"usage: fuzz/run.sh TARGET|all SECONDS (targets: $targets)"}
 seconds=${2:?"usage: fuzz/run.sh TARGET|all SECONDS"}
 folder=$(cd "$(dirname "$0")" && pwd)

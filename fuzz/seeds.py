@@ -121,3 +121,11 @@ seed(
     "a, m.k, l[0].x, #n",
     "-12.50e-3",
 )
+statement = {"Effect": "Allow", "Action": ["s3:Get*"], "Resource": "arn:aws:s3:::bucket/${aws:username}/*"}
+seed(
+    "policy",
+    json.dumps({"Version": "2012-10-17", "Statement": statement}),
+    json.dumps({"Version": "2012-10-17", "Statement": [{**statement, "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}]}),
+    json.dumps({"Statement": {"Effect": "Deny", "NotAction": "*", "NotResource": "?", "NotPrincipal": {"AWS": "000000000000"}}}),
+    json.dumps({"Statement": {"Effect": "Allow", "Action": "*", "Principal": "*", "Condition": {"ForAllValues:StringLike": {"aws:TagKeys": "?"}}}}),
+)

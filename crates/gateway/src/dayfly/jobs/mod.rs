@@ -13,6 +13,7 @@ use crate::{
     Gateway,
     authorise::authorise,
     aws::{Error, Protocol, Response, response::Body},
+    roles,
     sender::Sender,
 };
 use dayfly_scheduler::jobs;
@@ -48,16 +49,32 @@ pub async fn stream(
     if let Err(error) = outside_sandbox(gateway) {
         return refuse(error, id, source).await;
     }
-    let sender = sender.and_then(|sender| {
-        let action = if parts.uri.path() == "/jobs" { "dayfly:RunJob" } else { "dayfly:FetchJob" };
-        authorise(&sender.principal, action, "*", sender.principal.account())?;
-        Ok(sender)
-    });
+    let sender = match sender {
+        Ok(sender) => may_stream(gateway, sender, &parts).await,
+        refused => refused,
+    };
     match sender {
         Err(error) => refuse(error, id, source).await,
         Ok(sender) if parts.uri.path() == "/jobs" => stream::answer(gateway, &sender, id, source).await,
         Ok(sender) => fetch::answer(gateway, &sender, id, parts.uri.path(), source).await,
     }
+}
+
+/// The sender, when its policies allow it. A job's code has the rights of the role `dayfly-job`: the account's, as long as
+/// nobody made that role. Whoever has not all rights starts jobs only once it is there.
+async fn may_stream(gateway: &Gateway, sender: Sender, parts: &Parts) -> Result<Sender, Error> {
+    let starts = parts.uri.path() == "/jobs";
+    let account = sender.principal.account();
+    authorise(&sender.principal, if starts { "dayfly:RunJob" } else { "dayfly:FetchJob" }, "*", account)?;
+    let role = format!("arn:aws:iam::{account}:role/dayfly-job");
+    if starts
+        && !sender.principal.is_unbounded()
+        && roles::find(&gateway.options.store, account, &role).await?.is_none()
+    {
+        let message = format!("Jobs of callers who may not do everything need the role {role}, and it does not exist.");
+        return Err(Error::new(StatusCode::FORBIDDEN, "AccessDeniedException", message));
+    }
+    Ok(sender)
 }
 
 /// Function code starts no jobs, and ends none.
