@@ -57,7 +57,8 @@ pub async fn answer(
         return response;
     }
     let id = RequestId::random();
-    let invoke = lambda::route(&parts).is_some_and(|operation| operation.name == "Invoke");
+    let invoke =
+        lambda::route(&parts).is_some_and(|operation| matches!(operation.name, "Invoke" | "InvokeWithResponseStream"));
     let span = if invoke {
         info_span!("gateway.invoke", request_id = %id)
     } else {

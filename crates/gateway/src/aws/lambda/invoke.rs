@@ -2,7 +2,7 @@
 
 use super::{
     error::{invalid_content, invalid_parameter},
-    function, named_function, permissions, validate,
+    event_stream, function, named_function, permissions, validate,
 };
 use crate::{
     Gateway,
@@ -13,7 +13,7 @@ use crate::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use dayfly_triggers::lineage;
-use dayfly_types::{FunctionArn, Invocation, Limits, Outcome};
+use dayfly_types::{FunctionArn, Invocation, Limits, Usage};
 use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
 use serde::de::IgnoredAny;
 
@@ -49,10 +49,17 @@ async fn invoked(gateway: &Gateway, request: &Request, named: &str) -> Result<Fu
     Ok(arn)
 }
 
-pub async fn invoke(gateway: &Gateway, request: Request, named: &str) -> Result<Response, Error> {
+/// What the request of a call asks for.
+struct Asked {
+    kind: String,
+    want_log_tail: bool,
+    invocation: Invocation,
+}
+
+async fn asked(gateway: &Gateway, request: Request, named: &str, kinds: &[&str]) -> Result<Asked, Error> {
     let arn = invoked(gateway, &request, named).await?;
     let kind = request.header(TYPE).unwrap_or("RequestResponse").to_owned();
-    validate::choice(&kind, "invocationType", &["Event", "RequestResponse", "DryRun"])?;
+    validate::choice(&kind, "invocationType", kinds)?;
     let log_type = request.header("x-amz-log-type").unwrap_or("None");
     validate::choice(log_type, "logType", &["None", "Tail"])?;
     let want_log_tail = log_type == "Tail" && kind == "RequestResponse";
@@ -75,21 +82,59 @@ pub async fn invoke(gateway: &Gateway, request: Request, named: &str) -> Result<
         trace_header,
         received_at: gateway.options.clock.now(),
     };
+    Ok(Asked { kind, want_log_tail, invocation })
+}
+
+pub async fn invoke(gateway: &Gateway, request: Request, named: &str) -> Result<Response, Error> {
+    let trace = request.parts.headers.get("x-amzn-trace-id").cloned();
+    let Asked { kind, want_log_tail, invocation } =
+        asked(gateway, request, named, &["Event", "RequestResponse", "DryRun"]).await?;
     let scheduler = &gateway.options.scheduler;
     match kind.as_str() {
         "Event" => {
             scheduler.enqueue(invocation).await?;
             Ok(response::empty(StatusCode::ACCEPTED))
         }
-        "DryRun" => {
-            scheduler.functions().get(&invocation.function).await?;
-            Ok(response::empty(StatusCode::NO_CONTENT))
-        }
+        "DryRun" => dry_run(gateway, &invocation).await,
         _ => {
-            let trace = request.parts.headers.get("x-amzn-trace-id").cloned();
-            scheduler.invoke(invocation, want_log_tail).await.map(|outcome| answer(outcome, trace)).map_err(Error::from)
+            let outcome = scheduler.invoke(invocation, want_log_tail).await?;
+            let (payload, failed) = match outcome.result {
+                Ok(payload) => (payload, false),
+                Err(error) => (error.payload, true),
+            };
+            let mut response = response::with_type(StatusCode::OK, "application/json", payload);
+            if failed {
+                response.headers_mut().insert("x-amz-function-error", HeaderValue::from_static("Unhandled"));
+            }
+            if let Some(tail) = outcome.log_tail
+                && let Ok(tail) = HeaderValue::from_str(&STANDARD.encode(tail))
+            {
+                response.headers_mut().insert("x-amz-log-result", tail);
+            }
+            tell(&mut response, outcome.executed_version, outcome.usage, trace);
+            Ok(response)
         }
     }
+}
+
+async fn dry_run(gateway: &Gateway, invocation: &Invocation) -> Result<Response, Error> {
+    gateway.options.scheduler.functions().get(&invocation.function).await?;
+    Ok(response::empty(StatusCode::NO_CONTENT))
+}
+
+/// InvokeWithResponseStream: the answer comes as event-stream messages, `PayloadChunk`s and then `InvokeComplete`.
+pub async fn invoke_with_response_stream(gateway: &Gateway, request: Request, named: &str) -> Result<Response, Error> {
+    let trace = request.parts.headers.get("x-amzn-trace-id").cloned();
+    let Asked { kind, want_log_tail, invocation } =
+        asked(gateway, request, named, &["RequestResponse", "DryRun"]).await?;
+    if kind == "DryRun" {
+        return dry_run(gateway, &invocation).await;
+    }
+    let outcome = gateway.options.scheduler.invoke(invocation, want_log_tail).await?;
+    let body = event_stream::answer(outcome.result, outcome.log_tail.as_deref());
+    let mut response = response::with_type(StatusCode::OK, "application/vnd.amazon.eventstream", body);
+    tell(&mut response, outcome.executed_version, outcome.usage, trace);
+    Ok(response)
 }
 
 /// The trace header of the call, on which the functions that called each other are counted.
@@ -108,34 +153,22 @@ async fn trace(gateway: &Gateway, request: &Request, arn: &FunctionArn) -> Resul
     ))
 }
 
-/// An outcome, with what it used in headers of Dayfly's own.
-fn answer(outcome: Outcome, trace: Option<HeaderValue>) -> Response {
-    let (payload, failed) = match outcome.result {
-        Ok(payload) => (payload, false),
-        Err(error) => (error.payload, true),
-    };
-    let mut response = response::with_type(StatusCode::OK, "application/json", payload);
+/// Which version ran, and what it used, in headers of Dayfly's own.
+fn tell(response: &mut Response, executed_version: String, usage: Usage, trace: Option<HeaderValue>) {
     let headers = response.headers_mut();
-    if failed {
-        headers.insert("x-amz-function-error", HeaderValue::from_static("Unhandled"));
-    }
     let mut put = |name: &'static str, value: String| {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(HeaderName::from_static(name), value);
         }
     };
-    put("x-amz-executed-version", outcome.executed_version);
-    if let Some(tail) = outcome.log_tail {
-        put("x-amz-log-result", STANDARD.encode(tail));
-    }
-    put("x-dayfly-instance-id", outcome.usage.instance_id);
-    put("x-dayfly-billed-ms", outcome.usage.billed_ms.to_string());
-    put("x-dayfly-duration-us", outcome.usage.duration_us.to_string());
-    put("x-dayfly-memory-peak-bytes", outcome.usage.memory_peak_bytes.to_string());
+    put("x-amz-executed-version", executed_version);
+    put("x-dayfly-instance-id", usage.instance_id);
+    put("x-dayfly-billed-ms", usage.billed_ms.to_string());
+    put("x-dayfly-duration-us", usage.duration_us.to_string());
+    put("x-dayfly-memory-peak-bytes", usage.memory_peak_bytes.to_string());
     if let Some(trace) = trace {
         headers.insert("x-amzn-trace-id", trace);
     }
-    response
 }
 
 /// The decoded JSON text of `X-Amz-Client-Context`.

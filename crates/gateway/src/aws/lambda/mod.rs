@@ -9,6 +9,7 @@ pub mod dto;
 mod error;
 mod event_invoke;
 mod event_source_mappings;
+mod event_stream;
 mod function_concurrency;
 mod function_urls;
 mod get_account_settings;
@@ -54,7 +55,7 @@ pub fn upload_bytes(limits: &Limits) -> u64 {
 pub fn body_limit(parts: &Parts, limits: &Limits) -> (u64, Box<dyn FnOnce(u64, u64) -> Error + Send>) {
     let name = route(parts).map(|operation| operation.name).unwrap_or_default();
     match name {
-        "Invoke" => invoke::body_limit(parts, limits),
+        "Invoke" | "InvokeWithResponseStream" => invoke::body_limit(parts, limits),
         _ => {
             let upload = matches!(name, "CreateFunction" | "UpdateFunctionCode" | "PublishLayerVersion");
             let limit = if upload { upload_bytes(limits) } else { SMALL_BODY_BYTES };
@@ -79,6 +80,7 @@ pub async fn answer(gateway: &Gateway, request: Request) -> Result<Response, Err
     let last = segments.last().map(String::as_str).unwrap_or_default();
     match operation.name {
         "Invoke" => invoke::invoke(gateway, request, named).await,
+        "InvokeWithResponseStream" => invoke::invoke_with_response_stream(gateway, request, named).await,
         "CreateFunction" => create_function::create_function(gateway, request).await,
         "GetFunction" => get_function::get_function(gateway, &request, named).await,
         "GetFunctionConfiguration" => get_function::get_function_configuration(gateway, &request, named).await,
