@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import time
 
 TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
 
@@ -70,14 +71,11 @@ def descendants(pid):
 
 
 def run_time_us(pid):
-    """CPU time of the living threads, in microseconds, exact to the nanosecond where `stat` counts ticks."""
-    total_ns = 0
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        try:
-            total_ns += int((task / "schedstat").read_text().split()[0])
-        except OSError:
-            continue
-    return total_ns / 1000
+    """CPU time of a process, threads that have ended included, in microseconds, exact to the nanosecond.
+
+    The clock id of another process's CPU clock is what clock_getcpuclockid(3) makes of its pid.
+    """
+    return time.clock_gettime_ns((~pid << 3) | 2) / 1000
 
 
 def memory(pid):
