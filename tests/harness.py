@@ -114,6 +114,9 @@ class Server:
     def cli(self, *arguments, check=True, **options):
         """Runs a verb of the binary against this server; returns the finished process."""
         command = [BINARY, arguments[0], "--data", self.folder, *arguments[1:]]
+        # `deploy` reads applications with the python3 of the path, which needs what they import.
+        path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
+        options.setdefault("env", {**os.environ, "PATH": path})
         result = subprocess.run(
             [str(part) for part in command], capture_output=True, text=True, timeout=120 * SLOW, **options
         )

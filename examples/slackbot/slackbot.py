@@ -99,6 +99,9 @@ def run(arguments, environment):
         "SLACK_BOT_TOKEN": "xoxb-" + secrets.token_hex(8), "SLACK_CHANNEL": "C1",
     }  # fmt: skip
 
+    # app.py is read with the python3 of the path, which needs boto3 as well.
+    environment["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+
     def dayfly(*command):
         done = subprocess.run([arguments.dayfly, *map(str, command)], env=environment, capture_output=True, text=True)
         if done.returncode:

@@ -32,6 +32,8 @@ def main():
     arguments = parser.parse_args()
     with server(arguments.dayfly) as variables:
         os.environ.update(variables)
+        # app.py is read with the python3 of the path, which needs boto3 as well.
+        os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
         os.environ["THUMBNAILER_NAME"] = name = f"thumbnailer-{uuid.uuid4().hex[:6]}"
         try:
             subprocess.run([arguments.dayfly, "deploy", HERE, "--json"], check=True, stdout=subprocess.DEVNULL)

@@ -78,8 +78,12 @@ def test_a_conda_prefix(button, place):
     shutil.copytree(stdlib, prefix / "lib" / MINOR, ignore=unused)
     for library in pathlib.Path(sys.base_prefix, "lib").glob("libpython3.*.so*"):
         shutil.copy2(library, prefix / "lib", follow_symlinks=False)
-    site = prefix / "lib" / MINOR / "site-packages"
-    site.mkdir()
+    # Debian's interpreters look into other folders than all others do.
+    asked = [prefix / "bin" / "python", "-S", "-c", "import site; print(site.getsitepackages()[0])"]
+    libraries = {**os.environ, "LD_LIBRARY_PATH": str(prefix / "lib")}
+    site = pathlib.Path(subprocess.run(asked, env=libraries, capture_output=True, text=True, check=True).stdout.strip())
+    assert site.is_relative_to(prefix)
+    site.mkdir(parents=True)
     pickler(site)
     (prefix / "conda-meta" / "history").write_text("")
     (prefix / "share" / "proj" / "proj.db").write_text("data")

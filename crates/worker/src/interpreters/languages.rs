@@ -17,6 +17,11 @@ pub fn others(pythons: &[Interpreter]) -> Vec<Interpreter> {
     {
         let mut mounts = host.mounts.clone();
         mounts::add(&mut mounts, &path);
+        // Debian's Node loads a part of itself from there.
+        let shared = PathBuf::from("/usr/share/nodejs");
+        if shared.is_dir() {
+            mounts.push(Mount::Folder { path: shared, hide: Vec::new() });
+        }
         mounts.push(Mount::Link { path: NODE.into(), target: path });
         found.push(Interpreter { version, mounts, ..like(runtime) });
     }
