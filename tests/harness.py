@@ -111,6 +111,15 @@ class Server:
         answer = self.client().invoke(FunctionName=name, Payload=json.dumps(payload), **arguments)
         return answer, json.loads(answer["Payload"].read() or b"null")
 
+    def messages(self, name, pattern=""):
+        """The lines of a function's log so far. A call's are stored a moment after its answer, and the group with the first."""
+        logs = self.client("logs")
+        try:
+            pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}", filterPattern=pattern)
+            return [event["message"].rstrip("\n") for page in pages for event in page["events"]]
+        except logs.exceptions.ResourceNotFoundException:
+            return []
+
     def cli(self, *arguments, check=True, **options):
         """Runs a verb of the binary against this server; returns the finished process."""
         command = [BINARY, arguments[0], "--data", self.folder, *arguments[1:]]

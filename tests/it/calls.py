@@ -135,16 +135,7 @@ def usage_of(server, name, count=None):
 
 def log_of(server, name):
     """The lines of a function's log, once there are any: a call's are on disk soon after its answer, not with it."""
-    logs = server.client("logs")
-
-    def lines():
-        try:
-            pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
-            return [event["message"].rstrip("\n") for page in pages for event in page["events"]]
-        except logs.exceptions.ResourceNotFoundException:
-            return []
-
-    return harness.wait_until(lines, what="the log")
+    return harness.wait_until(lambda: server.messages(name), what="the log")
 
 
 def record_of(server, name, made):

@@ -25,10 +25,7 @@ REPORT = re.compile(r"^REPORT RequestId: (\S+)\tDuration: ([\d.]+) ms\tBilled Du
 
 def reports(server, name):
     """`(request id, billed ms, memory MB)` of every REPORT line in the function's log."""
-    pages = server.client("logs").get_paginator("filter_log_events").paginate(
-        logGroupName=f"/aws/lambda/{name}", filterPattern='"REPORT RequestId"'
-    )
-    found = [REPORT.match(event["message"]) for page in pages for event in page["events"]]
+    found = [REPORT.match(line) for line in server.messages(name, '"REPORT RequestId"')]
     assert all(found)
     assert all(int(match[3]) >= float(match[2]) for match in found)
     return [(match[1], int(match[3]), int(match[4])) for match in found]

@@ -63,12 +63,7 @@ def send(server, name, **event):
 
 
 def lines(server, name, word):
-    logs = server.client("logs")
-    try:
-        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}", filterPattern=word)
-        return [event["message"].strip() for page in pages for event in page["events"] if event["message"].startswith(word)]
-    except logs.exceptions.ResourceNotFoundException:
-        return []
+    return [line.strip() for line in server.messages(name, word) if line.startswith(word)]
 
 
 def test_each_event_is_told_of_in_lambdas_envelope(server):

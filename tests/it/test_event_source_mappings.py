@@ -60,12 +60,7 @@ def queue_of(server, **attributes):
 
 def said(server, name, word):
     """What followed `word` in the function's log, in JSON."""
-    logs = server.client("logs")
-    try:
-        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
-        lines = [event["message"].rstrip("\n") for page in pages for event in page["events"]]
-    except logs.exceptions.ResourceNotFoundException:
-        return []
+    lines = server.messages(name)
     return [json.loads(line.removeprefix(f"{word} ")) for line in lines if line.startswith(f"{word} ")]
 
 

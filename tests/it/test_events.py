@@ -17,12 +17,7 @@ def handler(event, context):
 
 def received(server, name):
     """The events that the function got."""
-    logs = server.client("logs")
-    try:
-        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
-        lines = [event["message"].rstrip("\n") for page in pages for event in page["events"]]
-    except logs.exceptions.ResourceNotFoundException:
-        return []
+    lines = server.messages(name)
     return [json.loads(line.removeprefix("EVENT ")) for line in lines if line.startswith("EVENT ")]
 
 

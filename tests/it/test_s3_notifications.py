@@ -18,12 +18,7 @@ PERMISSION = {"StatementId": "s3", "Action": "lambda:InvokeFunction", "Principal
 
 def heard(server, name):
     """The records that the function got."""
-    logs = server.client("logs")
-    try:
-        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
-        lines = [event["message"].rstrip("\n") for page in pages for event in page["events"]]
-    except logs.exceptions.ResourceNotFoundException:
-        return []
+    lines = server.messages(name)
     events = [json.loads(line.removeprefix("EVENT ")) for line in lines if line.startswith("EVENT ")]
     return [record for event in events for record in event["Records"]]
 
