@@ -176,6 +176,11 @@ impl Handle {
         self.meter.lines(batch, &usage.function, group, &usage.log_stream, lines)
     }
 
+    /// Counts a call of what has provisioned concurrency: whether it got an instance of that.
+    pub fn provisioned(&self, function: &FunctionArn, got: bool) {
+        self.meter.metrics.count_provisioned(function, got);
+    }
+
     /// Writes log lines of a call that still runs, or of an init. `function` gives account and region.
     pub async fn append(
         &self,

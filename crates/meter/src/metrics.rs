@@ -2,7 +2,7 @@
 //!
 //! They count since the process started, like every Prometheus counter; the bill is what must be exact.
 
-use dayfly_types::{Usage, UsageStatus};
+use dayfly_types::{FunctionArn, Usage, UsageStatus};
 use std::{
     collections::BTreeMap,
     fmt::Write,
@@ -52,23 +52,39 @@ struct Function {
     by_status: [u64; STATUSES.len()],
     billed_ms: u64,
     duration_us: u64,
+    /// Calls that got a provisioned instance, and those that found all taken.
+    provisioned: u64,
+    spilled: u64,
     buckets: [u64; BUCKETS.len()],
+}
+
+impl Function {
+    fn count(&mut self, usage: &Usage) {
+        if let Some(status) = STATUSES.iter().position(|(status, _)| *status == usage.status) {
+            self.by_status[status] += 1;
+        }
+        self.billed_ms += usage.billed_ms;
+        self.duration_us += usage.duration_us;
+        if let Some(bucket) = BUCKETS.iter().position(|(bound_us, _)| usage.duration_us <= *bound_us) {
+            self.buckets[bucket] += 1;
+        }
+    }
 }
 
 impl Metrics {
     pub fn count(&self, usage: &Usage) {
-        let name = usage.function.unqualified().to_string();
+        self.change(&usage.function, |function| function.count(usage));
+    }
+
+    pub fn count_provisioned(&self, function: &FunctionArn, got: bool) {
+        self.change(function, |function| *if got { &mut function.provisioned } else { &mut function.spilled } += 1);
+    }
+
+    fn change(&self, function: &FunctionArn, change: impl FnOnce(&mut Function)) {
+        let name = function.unqualified().to_string();
         let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         let known = functions.contains_key(&name) || functions.len() < FUNCTIONS_MAX;
-        let function = functions.entry(if known { name } else { OTHERS.to_owned() }).or_default();
-        if let Some(status) = STATUSES.iter().position(|(status, _)| *status == usage.status) {
-            function.by_status[status] += 1;
-        }
-        function.billed_ms += usage.billed_ms;
-        function.duration_us += usage.duration_us;
-        if let Some(bucket) = BUCKETS.iter().position(|(bound_us, _)| usage.duration_us <= *bound_us) {
-            function.buckets[bucket] += 1;
-        }
+        change(functions.entry(if known { name } else { OTHERS.to_owned() }).or_default());
     }
 
     /// The page that Prometheus scrapes. ARNs have no character that a label would have to escape.
@@ -88,6 +104,20 @@ impl Metrics {
         for (name, function) in functions.iter() {
             let billed = function.billed_ms;
             line(&mut text, &format!("dayfly_billed_milliseconds_total{{function=\"{name}\"}} {billed}"));
+        }
+        let provisioned = [
+            ("invocations", "Calls that got a provisioned instance."),
+            ("spillover_invocations", "Calls that found all provisioned instances taken."),
+        ];
+        for (at, (what, help)) in provisioned.into_iter().enumerate() {
+            let series = format!("dayfly_provisioned_concurrency_{what}_total");
+            head(&mut text, &series, "counter", help);
+            for (name, function) in functions.iter() {
+                let count = [function.provisioned, function.spilled][at];
+                if function.provisioned + function.spilled > 0 {
+                    line(&mut text, &format!("{series}{{function=\"{name}\"}} {count}"));
+                }
+            }
         }
         head(&mut text, "dayfly_duration_seconds", "histogram", "Wall time of calls.");
         for (name, function) in functions.iter() {

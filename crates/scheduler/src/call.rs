@@ -4,12 +4,13 @@
 
 mod logs;
 
-use crate::executor::Executor;
+use crate::{admission::Permit, executor::Executor};
 use dayfly_meter as meter;
 use dayfly_store::{Batch, Error as StoreError, Store};
 use dayfly_types::{Clock, FunctionConfiguration, Invocation, InvokeError, LogSink, Outcome, Usage};
 use dayfly_worker as worker;
 use logs::CallLogs;
+pub(crate) use logs::InitLogs;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -87,6 +88,13 @@ impl Calls {
         let (closed, _) = mpsc::unbounded_channel();
         tokio::spawn(Self { soon: closed, ..calls.clone() }.commit_groups(records));
         calls
+    }
+
+    /// Counts a call of what has provisioned concurrency, by whether it got an instance of that.
+    pub(crate) fn admitted(&self, permit: &Permit) {
+        if let Some((function, provisioned)) = permit.provisioned() {
+            self.meter.provisioned(&function, provisioned);
+        }
     }
 
     /// Leave to run one more call. Waits a little when the store is behind with the records of earlier calls.

@@ -35,6 +35,12 @@ pub trait Executor: Send + Sync + 'static {
     /// Runs one call in a fresh instance.
     async fn call(&self, call: Call) -> Result<Outcome, InvokeError>;
 
+    /// Keeps instances of these versions ready, and of no others. Told again now and then.
+    fn provision(&self, wanted: Vec<worker::Provision>);
+
+    /// How far it is with a revision of these.
+    fn provisioning(&self, revision_id: &str) -> worker::Provisioning;
+
     /// Ends what is kept ready for a revision that will not be called again.
     fn retire(&self, revision_id: &str);
 }
@@ -69,6 +75,14 @@ impl Executor for worker::Handle {
 
     async fn call(&self, call: Call) -> Result<Outcome, InvokeError> {
         self.call(call).await
+    }
+
+    fn provision(&self, wanted: Vec<worker::Provision>) {
+        self.provision(wanted);
+    }
+
+    fn provisioning(&self, revision_id: &str) -> worker::Provisioning {
+        self.provisioning(revision_id)
     }
 
     fn retire(&self, revision_id: &str) {

@@ -5,6 +5,7 @@ mod cache;
 mod concurrency;
 mod event_invoke;
 mod packages;
+mod provisioned;
 mod rows;
 mod settle;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 mod versions;
 
 pub use event_invoke::EventInvoke;
+pub use provisioned::{Provisioned, ProvisionedState};
 pub use rows::{Access, Alias};
 pub use versions::{AliasChange, Publish};
 
@@ -20,6 +22,7 @@ pub(crate) use cache::Resolved;
 use crate::{admission::Admission, executor::Executor};
 use bytes::Bytes;
 use cache::Cache;
+use dayfly_meter as meter;
 use dayfly_store::{Error as StoreError, Store, locks::Locks};
 use dayfly_types::{
     AccountId, Clock, FunctionArn, FunctionConfiguration, FunctionName, FunctionUrl, FunctionUrlId, InvokeError,
@@ -29,6 +32,7 @@ use dayfly_types::{
 use packages::{Held, Packages};
 use rows::{Read, Rows, Stored, VersionChange, key};
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 /// The registry. Cheap to clone.
@@ -44,6 +48,9 @@ struct Inner {
     executor: Arc<dyn Executor>,
     admission: Admission,
     clock: Arc<dyn Clock>,
+    meter: meter::Handle,
+    /// What is kept ready, or where, may have changed.
+    provisioning: Arc<Notify>,
     /// One change of a function at a time.
     changing: Locks,
     /// One reading of a function into the cache at a time.
@@ -73,6 +80,9 @@ pub enum Error {
     /// `InvalidParameterValueException`.
     #[error("{0}")]
     Invalid(String),
+    /// `ProvisionedConcurrencyConfigNotFoundException`.
+    #[error("No Provisioned Concurrency Config found for this function")]
+    NotProvisioned,
     /// `ResourceNotFoundException`.
     #[error("Cannot find alias arn: {0}")]
     NoAlias(FunctionArn),
@@ -100,6 +110,7 @@ impl Functions {
         executor: Arc<dyn Executor>,
         admission: Admission,
         clock: Arc<dyn Clock>,
+        meter: meter::Handle,
         limits: &Limits,
     ) -> Result<Self, StoreError> {
         let cache = Arc::new(Cache::default());
@@ -111,6 +122,8 @@ impl Functions {
             executor,
             admission,
             clock,
+            meter,
+            provisioning: Arc::default(),
             changing: Locks::default(),
             loading: Locks::default(),
         };
@@ -122,6 +135,7 @@ impl Functions {
         for stored in functions.inner.rows.settling().await? {
             functions.settle_later(&stored, None);
         }
+        functions.keep_provisioned();
         Ok(functions)
     }
 
@@ -366,6 +380,7 @@ impl Functions {
             id: stored.id,
             access: Arc::new(stored.access(arn.qualifier.as_ref())),
             reserved: stored.reserved,
+            provisioned: stored.provisioned(arn.qualifier.as_ref()),
             loops: stored.loops,
             event_invoke: stored.event_invoke(arn.qualifier.as_ref()).cloned().map(Arc::new),
             timeout_s_max: stored.function.timeout_s.max(stored.published.timeout_s_max),
@@ -497,8 +512,15 @@ impl Functions {
         new: Option<&Stored>,
         versions: &[VersionChange<'_>],
     ) -> Result<(), Error> {
-        let _changing = self.inner.cache.changing(key(arn));
-        self.inner.rows.write(arn, old, new, versions).await
+        {
+            let _changing = self.inner.cache.changing(key(arn));
+            self.inner.rows.write(arn, old, new, versions).await?;
+        }
+        let provisions = |stored: &Stored| !stored.provisioned.is_empty();
+        if old.is_some_and(|old| provisions(&old.stored)) || new.is_some_and(provisions) {
+            self.inner.provisioning.notify_one();
+        }
+        Ok(())
     }
 
     /// Sweeps packages that lost a user. A failure leaves the mark for the next start.

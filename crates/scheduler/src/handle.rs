@@ -66,9 +66,15 @@ impl Handle {
     pub async fn start_with(parts: Parts, policy: AsyncPolicy) -> Result<Self, StoreError> {
         let Parts { store, worker: executor, meter, clock, limits } = parts;
         let admission = Admission::new(limits.concurrency);
-        let functions =
-            Functions::start(store.clone(), Arc::clone(&executor), admission.clone(), Arc::clone(&clock), &limits)
-                .await?;
+        let functions = Functions::start(
+            store.clone(),
+            Arc::clone(&executor),
+            admission.clone(),
+            Arc::clone(&clock),
+            meter.clone(),
+            &limits,
+        )
+        .await?;
         let calls =
             Calls::new(Arc::clone(&executor), meter.clone(), store.clone(), Arc::clone(&clock), limits.concurrency);
         let jobs = Jobs::start(
@@ -179,7 +185,8 @@ impl Handle {
     async fn admit(&self, invocation: &Invocation) -> Result<(Resolved, Permit, Uncommitted), InvokeError> {
         self.check(invocation, self.inner.limits.sync_payload_bytes)?;
         let function = self.inner.functions.resolve(&invocation.function).await?;
-        let permit = self.inner.admission.admit(&function.function.arn, function.reserved)?;
+        let permit = self.inner.admission.admit(&function.function.arn, &function.places())?;
+        self.inner.calls.admitted(&permit);
         let uncommitted = self.inner.calls.reserve().await?;
         Ok((function, permit, uncommitted))
     }

@@ -11,7 +11,7 @@ use dayfly_types::{
     Limits, LogLine, LogSource, ManualClock, Outcome, RequestId, Runtime, Timestamp, Usage, UsageStatus,
     function::{LastUpdate, LoggingConfig, State},
 };
-use dayfly_worker::{Call, code};
+use dayfly_worker::{Call, Provision, Provisioning, code};
 use std::{
     any::Any,
     collections::{BTreeMap, HashSet},
@@ -37,6 +37,8 @@ pub(crate) struct Script {
     handler: Handler,
     /// Calls as they began.
     pub calls: Mutex<Vec<Seen>>,
+    /// Instances that are kept ready, by revision.
+    pub provisioned: Mutex<BTreeMap<String, u32>>,
     /// Revisions that were retired.
     pub retired: Mutex<Vec<String>>,
     /// Publishing what is not published yet takes one of these and gives it back.
@@ -66,6 +68,7 @@ impl Script {
             clock,
             handler: Box::new(move |call| Box::pin(handler(call))),
             calls: Mutex::default(),
+            provisioned: Mutex::default(),
             retired: Mutex::default(),
             may_publish: Semaphore::new(1000),
             published: Mutex::default(),
@@ -120,6 +123,16 @@ impl Executor for Script {
 
     async fn publish_layers(&self, _: &[code::LayerSource], _: Runtime) -> Result<(), code::Error> {
         Ok(())
+    }
+
+    fn provision(&self, wanted: Vec<Provision>) {
+        let wanted = wanted.into_iter().map(|it| (it.function.revision_id.clone(), it.count));
+        *self.provisioned.lock().unwrap() = wanted.collect();
+    }
+
+    fn provisioning(&self, revision_id: &str) -> Provisioning {
+        let count = self.provisioned.lock().unwrap().get(revision_id).copied();
+        Provisioning { ready: count.unwrap_or(0), reached: count.is_some(), failure: None }
     }
 
     async fn call(&self, mut call: Call) -> Result<Outcome, InvokeError> {

@@ -72,7 +72,7 @@ pub fn run(
     time: Duration,
 ) -> Result<Floor, Error> {
     let shared = &worker.shared;
-    let recipe = worker.recipe(&Arc::new(function.clone())).map_err(|_| Error::NotPublished)?;
+    let recipe = worker.recipe(&Arc::new(function.clone()), None).map_err(|_| Error::NotPublished)?;
     let number = shared.next_number();
     let mut spec = shared.sandbox.spec(&shared.options, &recipe, number);
     spec.environment.extend(spec::identity(&shared.options, function, "floor"));

@@ -35,12 +35,14 @@ mod instance;
 mod job;
 mod log_pipe;
 mod pool;
+mod provisioned;
 mod report;
 mod slots;
 mod spec;
 mod tree;
 
 pub use job::FunctionFile;
+pub use provisioned::{Provision, Provisioning};
 
 /// How a worker is set up.
 pub struct Options {
@@ -84,6 +86,8 @@ pub struct Handle {
 struct Versions {
     /// Those that take calls, by revision id.
     current: HashMap<String, pool::VersionHandle>,
+    /// Instances to be kept ready, by revision id.
+    provisioned: HashMap<String, provisioned::Wanted>,
     /// Those that only finish what they have begun.
     leaving: Vec<pool::VersionHandle>,
 }
@@ -329,7 +333,7 @@ impl Handle {
     /// No new calls; waits for the running ones until `deadline` has passed, kills the rest, and leaves nothing behind.
     pub async fn drain(&self, deadline: Duration) {
         self.draining.store(true, Ordering::Relaxed);
-        let Versions { current, leaving } = std::mem::take(&mut *self.versions());
+        let Versions { current, leaving, .. } = std::mem::take(&mut *self.versions());
         let versions: Vec<_> = current.into_values().chain(leaving).collect();
         for version in &versions {
             version.retire();
@@ -364,13 +368,17 @@ impl Handle {
         if let Some(version) = versions.current.get(&function.revision_id) {
             return Ok(version.clone());
         }
-        let recipe = self.recipe(function)?;
-        let version = pool::start(self.shared.clone(), recipe);
+        let kept = versions.provisioned.get(&function.revision_id).and_then(provisioned::Wanted::kept);
+        let version = pool::start(self.shared.clone(), self.recipe(function, kept)?);
         versions.current.insert(function.revision_id.clone(), version.clone());
         Ok(version)
     }
 
-    fn recipe(&self, function: &Arc<FunctionConfiguration>) -> Result<pool::Recipe, InvokeError> {
+    fn recipe(
+        &self,
+        function: &Arc<FunctionConfiguration>,
+        kept: Option<pool::Kept>,
+    ) -> Result<pool::Recipe, InvokeError> {
         let not_ready = |reason: &str| InvokeError::NotReady(reason.to_owned());
         let (sha256, runtime) = (&function.code.sha256, function.runtime);
         let (interpreter, code) = match &function.job {
@@ -390,7 +398,7 @@ impl Handle {
         let layers = self.code.layers_path_of(&function.layers, runtime);
         let layers = layers.map_err(|_| not_ready("its layers are not unpacked here"))?;
         let sdk = self.aws_sdk.packages(runtime);
-        Ok(pool::Recipe { function: function.clone(), interpreter, code, layers, sdk })
+        Ok(pool::Recipe { function: function.clone(), interpreter, code, layers, sdk, kept })
     }
 }
 

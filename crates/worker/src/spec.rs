@@ -96,7 +96,7 @@ impl Shared {
     /// The sandbox of a function version. `number` picks the range of host ids. What tells a job from the next one of its
     /// environment is not in it: its folder at `/var/task`, and its `identity`.
     pub fn spec(&self, options: &Options, recipe: &Recipe, number: u64) -> Spec {
-        let Recipe { function, interpreter, code, layers, sdk } = recipe;
+        let Recipe { function, interpreter, code, layers, sdk, kept: _ } = recipe;
         let mut spec = match code {
             Code::Package(folder) => self.compiler(interpreter, folder, number),
             Code::Job(published) => self.base(interpreter, published.seen.packages.clone(), number),
@@ -250,7 +250,8 @@ fn environment(options: &Options, recipe: &Recipe) -> Vec<(String, String)> {
     set("AWS_EXECUTION_ENV", &format!("AWS_Lambda_{}", function.runtime));
     set("AWS_LAMBDA_FUNCTION_VERSION", &function.version().to_string());
     set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &memory);
-    set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+    let initialization = if recipe.kept.is_some() { "provisioned-concurrency" } else { "on-demand" };
+    set("AWS_LAMBDA_INITIALIZATION_TYPE", initialization);
     set("AWS_REGION", region);
     set("AWS_DEFAULT_REGION", region);
     set("AWS_ENDPOINT_URL", &endpoint);

@@ -9,7 +9,7 @@ use dayfly_types::{
     SystemClock, Timestamp, Usage, UsageStatus,
     credentials::{Credentials, SessionIssuer},
 };
-use dayfly_worker::{Call, code};
+use dayfly_worker::{Call, Provision, Provisioning, code};
 use dayfly_worker::{
     builder::Builder,
     code::compile::{Compile, Job, Take},
@@ -293,6 +293,12 @@ impl Executor for Scripted {
 
     async fn publish_layers(&self, _: &[code::LayerSource], _: Runtime) -> Result<(), code::Error> {
         Ok(())
+    }
+
+    fn provision(&self, _: Vec<Provision>) {}
+
+    fn provisioning(&self, _: &str) -> Provisioning {
+        Provisioning::default()
     }
 
     async fn call(&self, call: Call) -> Result<Outcome, InvokeError> {

@@ -84,7 +84,9 @@ impl Pump {
             if resolved.reserved == Some(0) {
                 return Err(Ended::For(Conclusion::NoConcurrency));
             }
-            let permit = self.inner.admission.admit(&resolved.function.arn, resolved.reserved).map_err(Ended::Early)?;
+            let admitted = self.inner.admission.admit(&resolved.function.arn, &resolved.places());
+            let permit = admitted.map_err(Ended::Early)?;
+            self.inner.calls.admitted(&permit);
             let uncommitted = self.inner.calls.reserve().await.map_err(Ended::Early)?;
             Ok((resolved, permit, uncommitted))
         };

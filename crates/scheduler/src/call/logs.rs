@@ -62,6 +62,19 @@ impl CallLogs {
         std::mem::take(&mut *self.lock())
     }
 
+    /// Stores all that is left, for an init that is no call's.
+    async fn store_all(&self) {
+        let _turn = self.storing.lock().await;
+        let lines = std::mem::take(&mut *self.lock());
+        for (stream, lines) in lines {
+            if let Err(error) =
+                self.meter.append(&self.function.arn, &self.function.logging.group, &stream, &lines).await
+            {
+                tracing::error!(function = %self.function.arn, stream, %error, "log lines were lost");
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<(String, Vec<LogLine>)>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,6 +96,23 @@ impl LogSink for CallLogs {
         if let Some(listener) = &self.listener {
             listener.not_cloned(why);
         }
+    }
+}
+
+/// The lines of inits that no call waits for; stored as they come. The worker bounds their bytes.
+pub(crate) struct InitLogs(Arc<CallLogs>);
+
+impl InitLogs {
+    pub(crate) fn new(function: Arc<FunctionConfiguration>, meter: meter::Handle) -> Self {
+        Self(Arc::new(CallLogs::new(function, meter, None)))
+    }
+}
+
+impl LogSink for InitLogs {
+    fn lines(&self, stream: &str, lines: Vec<LogLine>) {
+        self.0.lines(stream, lines);
+        let logs = Arc::clone(&self.0);
+        tokio::spawn(async move { logs.store_all().await });
     }
 }
 

@@ -5,6 +5,7 @@
 //! nothing is kept at all: who has seen the change in the store can not get the old function from the cache.
 
 use super::{Access, EventInvoke};
+use crate::admission::Places;
 use dayfly_store::{Change, Tables};
 use dayfly_types::{FunctionArn, FunctionConfiguration, Qualifier};
 use std::{
@@ -29,6 +30,8 @@ pub(crate) struct Resolved {
     pub event_invoke: Option<Arc<EventInvoke>>,
     /// Calls at a time that are kept for the function, and that it has at most.
     pub reserved: Option<u32>,
+    /// Calls at a time that its provisioned instances are for, of those of this version or alias.
+    pub provisioned: Option<(Qualifier, u32)>,
     /// The longest timeout of all versions of the function.
     pub timeout_s_max: u32,
     /// Who may call it, and where.
@@ -36,6 +39,11 @@ pub(crate) struct Resolved {
 }
 
 impl Resolved {
+    /// Places that its calls have, beside those of the account.
+    pub(crate) fn places(&self) -> Places {
+        Places { reserved: self.reserved, provisioned: self.provisioned.clone() }
+    }
+
     /// The version that the next call runs.
     pub(super) fn routed(mut self) -> Self {
         if let Some((part, other)) = self.other.take() {

@@ -17,6 +17,14 @@ impl Functions {
             let read = this.read(&arn).await?;
             let mut next = read.stored.clone();
             next.reserved = reserved;
+            let provisioned = next.all_provisioned();
+            if reserved.is_some_and(|reserved| reserved < provisioned) {
+                return Err(Error::Invalid(format!(
+                    "ReservedConcurrentExecutions {} should not be lower than function's total provisioned concurrency \
+                     [{provisioned}].",
+                    reserved.unwrap_or_default()
+                )));
+            }
             this.write(&arn, Some(&read), Some(&next)).await?;
             this.tell_reserved(&arn).await
         })

@@ -5,13 +5,14 @@
 //! | `functions` | `ACCOUNT/REGION/NAME` | [`Stored`] as JSON |
 //! | `function_versions` | `ACCOUNT/REGION/NAME/` and the number, 20 digits | the published version's configuration as JSON |
 //! | `function_totals` | `ACCOUNT/REGION` | [`Totals`] as JSON |
+//! | `functions_provisioned` | `ACCOUNT/REGION/NAME` | nothing: the function has provisioned concurrency |
 //! | `function_urls` | id of the URL | ARN of its function, as text |
 //!
 //! A function uses its packages as `ACCOUNT/REGION/NAME`, a version as `ACCOUNT/REGION/NAME/NUMBER` (see
 //! `dayfly_store::shared`). A function, its versions, the totals and the uses of its code change in one commit, so they
 //! cannot disagree. Each change of a version changes the function's row too, which is what caches look at.
 
-use super::{Error, EventInvoke};
+use super::{Error, EventInvoke, Provisioned};
 use bytes::Bytes;
 use dayfly_store::{Batch, Error as StoreError, Precondition, Row, Store, shared};
 use dayfly_types::{
@@ -28,6 +29,7 @@ use uuid::Uuid;
 
 const VERSIONS: &str = "function_versions";
 const URLS: &str = "function_urls";
+const PROVISIONED: &str = "functions_provisioned";
 pub(super) const FUNCTIONS: &str = "functions";
 /// Calls at a time that reservations leave to all other functions.
 const UNRESERVED_MIN: u32 = 100;
@@ -60,6 +62,9 @@ pub(super) struct Stored {
     /// Calls at a time that are kept for it, and that it has at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved: Option<u32>,
+    /// Instances that are kept ready, by version or alias.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub provisioned: BTreeMap<Qualifier, Provisioned>,
     /// What is asked for asynchronous events, by qualifier.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub event_invokes: BTreeMap<Qualifier, EventInvoke>,
@@ -141,6 +146,7 @@ impl Stored {
             published: Published::default(),
             aliases: BTreeMap::new(),
             reserved: None,
+            provisioned: BTreeMap::new(),
             event_invokes: BTreeMap::new(),
             loops: false,
         }
@@ -165,6 +171,22 @@ impl Stored {
     /// What is asked for asynchronous events that are sent to `qualifier`.
     pub(super) fn event_invoke(&self, qualifier: Option<&Qualifier>) -> Option<&EventInvoke> {
         self.event_invokes.get(qualifier.unwrap_or(&Qualifier::Latest))
+    }
+
+    /// The instances that are kept ready for calls of `qualifier`.
+    pub(super) fn provisioned(&self, qualifier: Option<&Qualifier>) -> Option<(Qualifier, u32)> {
+        let (qualifier, provisioned) = self.provisioned.get_key_value(qualifier?)?;
+        Some((qualifier.clone(), provisioned.count))
+    }
+
+    /// All instances that are kept ready.
+    pub(super) fn all_provisioned(&self) -> u32 {
+        self.provisioned.values().fold(0, |sum, provisioned| sum.saturating_add(provisioned.count))
+    }
+
+    /// Calls at a time that others cannot have.
+    fn kept(&self) -> u32 {
+        self.reserved.unwrap_or_else(|| self.all_provisioned())
     }
 
     /// The URLs: their ids, and what they call.
@@ -367,6 +389,14 @@ impl Rows {
         for (id, arn) in has.iter().filter(|(id, _)| !had.contains_key(id)) {
             function = function.put(URLS, String::from(id.clone()), arn.to_string());
         }
+        match (old.is_some_and(|old| !old.stored.provisioned.is_empty()), new) {
+            (false, Some(new)) if !new.provisioned.is_empty() => {
+                function = function.put(PROVISIONED, key, Bytes::new())
+            }
+            (true, None) => function = function.delete(PROVISIONED, key),
+            (true, Some(new)) if new.provisioned.is_empty() => function = function.delete(PROVISIONED, key),
+            _ => {}
+        }
         for _ in 0..TRIES {
             let batch = self.count(function.clone(), arn, old.map(|old| &old.stored), new).await?;
             match self.store.tables.commit(batch).await {
@@ -388,7 +418,7 @@ impl Rows {
         let bytes = |stored: Option<&Stored>| {
             stored.map_or(0, |stored| stored.visible().code.size_bytes + stored.published.code_bytes)
         };
-        let reserved = |stored: Option<&Stored>| stored.and_then(|stored| stored.reserved).unwrap_or_default();
+        let reserved = |stored: Option<&Stored>| stored.map_or(0, Stored::kept);
         if old.is_some() == new.is_some() && bytes(old) == bytes(new) && reserved(old) == reserved(new) {
             return Ok(batch);
         }
@@ -406,12 +436,28 @@ impl Rows {
         totals.reserved = totals.reserved.saturating_sub(reserved(old)).saturating_add(reserved(new));
         let least = self.concurrency.min(UNRESERVED_MIN);
         if reserved(new) > reserved(old) && self.concurrency.saturating_sub(totals.reserved) < least {
+            let is_reserved = new.is_some_and(|new| new.reserved.is_some());
+            let name = if is_reserved { "ReservedConcurrentExecutions" } else { "ConcurrentExecutions" };
             return Err(Error::Invalid(format!(
-                "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution \
-                 below its minimum value of [{least}]."
+                "Specified {name} for function decreases account's UnreservedConcurrentExecution below its minimum \
+                 value of [{least}]."
             )));
         }
         Ok(batch.write(TOTALS, key, Some(to_json(&totals)), precondition))
+    }
+
+    /// Every function that has provisioned concurrency.
+    pub(super) async fn with_provisioned(&self) -> Result<Vec<Stored>, StoreError> {
+        let mut found = Vec::new();
+        let mut pages = self.store.tables.pages(PROVISIONED, [], [0xff]);
+        while let Some(rows) = pages.next().await? {
+            for row in rows {
+                if let Some(row) = self.store.tables.get(FUNCTIONS, &row.key).await? {
+                    found.push(parse(&row)?.stored);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// What is reserved in each account and region.

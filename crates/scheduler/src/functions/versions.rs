@@ -137,8 +137,10 @@ impl Functions {
             let mut next = read.stored.clone();
             next.qualified_access.remove(&qualifier);
             next.event_invokes.remove(&qualifier);
+            next.provisioned.remove(&qualifier);
             next.published.code_bytes = next.published.code_bytes.saturating_sub(version.code.size_bytes);
             this.write_with(&arn, Some(&read), Some(&next), &[VersionChange::Gone(&version)]).await?;
+            this.tell_reserved(&arn).await?;
             this.inner.executor.retire(&version.revision_id);
             this.sweep_versions(std::slice::from_ref(&version)).await;
             Ok(())
@@ -186,6 +188,7 @@ impl Functions {
             let qualifier = Qualifier::Alias(name.to_owned());
             stored.qualified_access.remove(&qualifier);
             stored.event_invokes.remove(&qualifier);
+            stored.provisioned.remove(&qualifier);
             Ok(stored.aliases.remove(name))
         });
         deleted.await.map(drop)
@@ -264,7 +267,13 @@ impl Functions {
                     }
                 }
             }
+            if alias.is_some() {
+                super::provisioned::check(&next, &Qualifier::Alias(name.clone()))?;
+            }
             this.write(&arn, Some(&read), Some(&next)).await?;
+            if next.provisioned.len() != read.stored.provisioned.len() {
+                this.tell_reserved(&arn).await?;
+            }
             Ok(alias)
         })
         .await

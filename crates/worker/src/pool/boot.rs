@@ -121,6 +121,7 @@ impl Version {
         let killed = live.zygote_cgroup.as_ref().is_some_and(|cgroup| cgroup.out_of_memory_kills() > 0);
         let Zygote::Booting { error, .. } = &mut live.zygote else {
             // A zygote that had served: the next call boots another.
+            self.provisioned.set_back("its zygote ended");
             return self.give_up_live();
         };
         let (error_type, body, status) = match error.take() {
@@ -153,6 +154,7 @@ impl Version {
         lines.push(platform(report::init_report(init_us, word, (word == "error").then_some(error_type))));
         self.init_said(lines);
         self.end_live();
+        self.provisioned.set_back(error_type);
         self.refuse_all(|pays| Refusal::Init {
             error_type: error_type.to_owned(),
             body: body.clone(),

@@ -1,10 +1,10 @@
 //! What the pool gives to others: a handle of a version's actor, and instances.
 
-use super::Command;
+use super::{Command, Readiness};
 use crate::{Shared, log_pipe::LogPipe};
 use dayfly_sandbox::{cgroup::Cgroup, protocol::Exit};
 use dayfly_types::{Limits, LogLine, LogSink, UsageStatus};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::{
     net::UnixStream,
     sync::{mpsc, oneshot},
@@ -16,6 +16,7 @@ use tokio::{
 pub struct VersionHandle {
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) shared: Arc<Shared>,
+    pub(super) readiness: Arc<Mutex<Readiness>>,
 }
 
 impl VersionHandle {
@@ -50,6 +51,16 @@ impl VersionHandle {
     /// No new calls; ends when the running ones have.
     pub fn retire(&self) {
         let _ = self.commands.send(Command::Retire);
+    }
+
+    /// Keeps so many instances ready.
+    pub fn keep(&self, count: u32) {
+        let _ = self.commands.send(Command::Keep(count));
+    }
+
+    /// What is kept ready.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Lets the zygote go if nobody uses it: memory is short.

@@ -30,16 +30,17 @@ impl Version {
     /// Keeps as many instances coming as there are calls waiting and spares wanted.
     pub(super) fn order_more(&mut self) {
         self.waiting.retain(|waiting| !waiting.reply.is_closed());
+        let kept = if self.retired { 0 } else { self.provisioned.wanted() };
         if self.live.is_none() {
-            let Some(first) = self.waiting.front() else { return };
-            let logs = first.logs.clone();
+            let first = self.waiting.front().map(|waiting| waiting.logs.clone());
+            let Some(logs) = first.or_else(|| self.provisioned.logs.clone().filter(|_| kept > 0)) else { return };
             self.boot(logs);
         }
         let spares = self.spares_wanted();
-        let wanted = spares + self.waiting.len();
+        let wanted = spares.max(kept) + self.waiting.len();
         // Spares are made in batches, when half of them are gone: a call that is not waiting for one need not share the
         // processors with the making of the next.
-        let enough = spares.div_ceil(2) + self.waiting.len();
+        let enough = spares.div_ceil(2).max(kept) + self.waiting.len();
         if self.live.as_ref().is_some_and(|live| live.spares.len() + live.ordered.len() >= enough) {
             return;
         }
@@ -204,6 +205,9 @@ impl Version {
                     let refusal = Refusal::Init { error_type, body, init_us, status, pays: true, stream };
                     let _ = waiting.reply.send(Err(refusal));
                 } else {
+                    if let Some(logs) = &self.provisioned.logs {
+                        logs.lines(&stream, lines);
+                    }
                     // Not for ever: nobody hears of it.
                     self.failed("init failed ahead of demand");
                 }
@@ -237,6 +241,7 @@ impl Version {
     /// An instance did not come up. Tried again, but not for ever.
     fn failed(&mut self, reason: &str) {
         tracing::warn!(function = %self.recipe.function.arn, reason, "an instance did not come up");
+        self.provisioned.set_back(reason);
         self.failures += 1;
         if self.failures >= FAILURES_MAX {
             self.failures = 0;

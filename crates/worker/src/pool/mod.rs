@@ -5,10 +5,12 @@ mod ahead;
 mod boot;
 mod handle;
 mod instances;
+mod provisioned;
 mod sandbox;
 
 pub use ahead::Ahead;
 pub use handle::{Lease, Refusal, Taken, VersionHandle};
+pub use provisioned::{Kept, Readiness};
 
 use crate::{Shared, interpreters::Interpreter, job::TaskFolder, log_pipe::LogPipe};
 use dayfly_sandbox::{Control, Order, Report, cgroup::Cgroup, protocol::Exit};
@@ -63,6 +65,7 @@ enum Command {
     Abandoned(u64, Cgroup),
     Booted { number: u64, booted: Result<(UnixStream, LogPipe, Vec<LogLine>, u64), InitError> },
     Retire,
+    Keep(u32),
     EvictIfIdle,
     GiveUp,
 }
@@ -85,6 +88,8 @@ pub struct Recipe {
     pub layers: Option<PathBuf>,
     /// boto3 and what it needs, if it is there.
     pub sdk: Option<PathBuf>,
+    /// Instances that are kept ready whether or not there are calls.
+    pub kept: Option<Kept>,
 }
 
 /// A version's code.
@@ -109,7 +114,9 @@ impl Code {
 pub fn start(shared: Arc<Shared>, recipe: Recipe) -> VersionHandle {
     // Bounded by the calls admitted above: each has at most one command under way.
     let (sender, commands) = mpsc::unbounded_channel();
-    let handle = VersionHandle { commands: sender.clone(), shared: shared.clone() };
+    let provisioned = provisioned::Provisioned::new(recipe.kept.clone());
+    let readiness = provisioned.readiness.clone();
+    let handle = VersionHandle { commands: sender.clone(), shared: shared.clone(), readiness };
     let other_language = recipe.function.runtime.python_minor().is_none();
     let version = Version {
         shared,
@@ -128,6 +135,7 @@ pub fn start(shared: Arc<Shared>, recipe: Recipe) -> VersionHandle {
         last_used: Instant::now(),
         timeouts_in_init: 0,
         free_cgroups: Vec::new(),
+        provisioned,
     };
     tokio::spawn(version.run(commands));
     handle
@@ -159,6 +167,8 @@ struct Version {
     timeouts_in_init: u32,
     /// Cgroups to be used again.
     free_cgroups: Vec<Cgroup>,
+    /// What is kept ready without a call that asks for it.
+    provisioned: provisioned::Provisioned,
 }
 
 struct Waiting {
@@ -218,6 +228,8 @@ struct Spare {
 
 impl Version {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        // What is kept ready does not wait for a first call.
+        self.order_more();
         loop {
             let next = self.next_deadline();
             tokio::select! {
@@ -236,6 +248,7 @@ impl Version {
             }
             self.send_kills();
             self.order_more();
+            self.tell_readiness();
             if self.retired && !self.in_use() {
                 break;
             }
@@ -289,8 +302,9 @@ impl Version {
                 self.owes_one_ahead |= self.missed_one_ahead;
                 self.see_to_next_job();
             }
+            Command::Keep(count) => self.provisioned.keep(count),
             Command::EvictIfIdle => {
-                if !self.in_use() {
+                if !self.in_use() && self.provisioned.count == 0 {
                     self.end_live();
                 }
             }
@@ -359,6 +373,7 @@ impl Version {
     fn lost(&mut self, reason: &str) {
         tracing::warn!(function = %self.recipe.function.arn, reason, "a sandbox was lost");
         self.end_live();
+        self.provisioned.set_back(reason);
         self.failures += 1;
         if self.failures >= FAILURES_MAX {
             self.failures = 0;
@@ -391,9 +406,11 @@ impl Version {
         }
     }
 
+    /// Lets go what is ready, but for what is kept so.
     fn drop_spares(&mut self) {
+        let kept = if self.retired { 0 } else { self.provisioned.count as usize };
         let Some(live) = &mut self.live else { return };
-        let spares: Vec<Spare> = live.spares.drain(..).collect();
+        let spares: Vec<Spare> = live.spares.drain(kept.min(live.spares.len())..).collect();
         for spare in spares {
             self.kill(spare.number);
             self.shared.bury(spare.cgroup);
@@ -448,7 +465,13 @@ impl Version {
     }
 
     fn next_deadline(&self) -> Instant {
-        let idle_at = self.last_used + self.shared.options.zygote_idle;
+        match self.look_after_kept_at() {
+            Some(at) => self.next_deadline_of_calls(at).min(at),
+            None => self.next_deadline_of_calls(self.last_used + self.shared.options.zygote_idle),
+        }
+    }
+
+    fn next_deadline_of_calls(&self, idle_at: Instant) -> Instant {
         let Some(live) = &self.live else {
             return match (&self.one_use, self.waiting.is_empty()) {
                 // The sandbox could not be started: again, soon.
@@ -470,7 +493,7 @@ impl Version {
         self.rate = 0.7 * self.rate + 0.3 * f64::from(self.arrivals) / TICK.as_secs_f64();
         self.arrivals = 0;
         let idle = self.last_used.elapsed();
-        if idle >= self.shared.options.zygote_idle && !self.in_use() {
+        if idle >= self.shared.options.zygote_idle && !self.in_use() && self.provisioned.count == 0 {
             // An actor that is not called any more ends, but for what its successor would have to find out anew.
             self.retired |= self.one_use.is_none();
             return self.end_live();

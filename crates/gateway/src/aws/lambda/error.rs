@@ -38,6 +38,9 @@ impl From<functions::Error> for Error {
         let conflict = |text| Self::new(StatusCode::CONFLICT, "ResourceConflictException", text);
         match error {
             E::NotFound(arn) => not_found(&arn),
+            E::NotProvisioned => {
+                Self::new(StatusCode::NOT_FOUND, "ProvisionedConcurrencyConfigNotFoundException", text)
+            }
             E::NoAlias(_) => Self::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", text),
             E::Exists(_) | E::UpdateInProgress(_) | E::Conflict(_) => conflict(text),
             E::Invalid(_) => invalid_parameter(text),

@@ -19,6 +19,7 @@ pub mod layers;
 mod list_functions;
 mod operations;
 mod permissions;
+mod provisioned_concurrency;
 mod recursion;
 mod tags;
 mod update_function_code;
@@ -123,6 +124,10 @@ pub async fn answer(gateway: &Gateway, request: Request) -> Result<Response, Err
         "PutFunctionConcurrency" => function_concurrency::put(gateway, &request, named).await,
         "GetFunctionConcurrency" => function_concurrency::get(gateway, &request, named).await,
         "DeleteFunctionConcurrency" => function_concurrency::delete(gateway, &request, named).await,
+        "PutProvisionedConcurrencyConfig" => provisioned_concurrency::put(gateway, &request, named).await,
+        "GetProvisionedConcurrencyConfig" => provisioned_concurrency::get(gateway, &request, named).await,
+        "DeleteProvisionedConcurrencyConfig" => provisioned_concurrency::delete(gateway, &request, named).await,
+        "ListProvisionedConcurrencyConfigs" => provisioned_concurrency::list(gateway, &request, named).await,
         "PutFunctionEventInvokeConfig" => event_invoke::put(gateway, &request, named).await,
         "UpdateFunctionEventInvokeConfig" => event_invoke::update(gateway, &request, named).await,
         "GetFunctionEventInvokeConfig" => event_invoke::get(gateway, &request, named).await,
