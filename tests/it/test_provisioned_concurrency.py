@@ -42,8 +42,9 @@ def server(data):
 
 @pytest.fixture
 def client(server):
+    yield server.client()
+    # A test may have started the server anew.
     client = server.client()
-    yield client
     for config in client.list_provisioned_concurrency_configs(FunctionName="f")["ProvisionedConcurrencyConfigs"]:
         qualifier = config["FunctionArn"].rsplit(":", 1)[1]
         client.delete_provisioned_concurrency_config(FunctionName="f", Qualifier=qualifier)
