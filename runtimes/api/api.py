@@ -25,7 +25,9 @@ CONNECTIONS_MAX = 32
 # How long the runtime may take to read an answer.
 WRITE_SECONDS_MAX = 10
 # What the environment says to this process alone.
-OWN_VARIABLES = ("_DAYFLY_RESULT_BYTES_MAX",)
+OWN_VARIABLES = ("_DAYFLY_RESULT_BYTES_MAX", "_DAYFLY_REUSE")
+# Whether it serves more calls than one.
+GOES_ON = "_DAYFLY_REUSE" in os.environ
 RESULT_BYTES_MAX = int(os.environ.get("_DAYFLY_RESULT_BYTES_MAX", 6 << 20))
 REASONS = {200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 413: "Payload Too Large"}
 BOOTSTRAPS = ("/var/task/bootstrap", "/opt/bootstrap")
@@ -133,7 +135,7 @@ JSON = [("Content-Type", "application/json")]
 
 
 class Instance(object):
-    """The function's runtime and its one call."""
+    """The function's runtime and its call: one, or one after the other."""
 
     def __init__(self, listener, child, woken):
         self.listener, self.child, self.woken = listener, child, woken
@@ -224,8 +226,14 @@ class Instance(object):
             _send(b"R", request.body)
 
     def next(self, connection):
-        if self.answered:
+        if self.answered and not GOES_ON:
             _exit(0)
+        if self.answered:
+            self.call, self.given, self.answered = None, False, False
+            self.waiting = connection
+            _send(b"I", b"")
+            self.poll.register(CALL_FD, select.POLLIN)
+            return
         if self.given:
             # There is no other call: it waits until this one ends, and everything with it.
             return
@@ -382,6 +390,8 @@ def main():
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
     variables = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
+    if GOES_ON and sys.argv[1] == "node":
+        variables["_DAYFLY_REUSE"] = "1"
     variables["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:%d" % listener.getsockname()[1]
     try:
         command = _command(sys.argv[1])

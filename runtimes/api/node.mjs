@@ -1,4 +1,4 @@
-// The Node runtime: loads the function's handler, serves the one call of its instance through the Runtime API, and
+// The Node runtime: loads the function's handler, serves the call of its instance, or its calls, through the Runtime API, and
 // hands the answer over. Handlers may be CommonJS or ES modules; callbacks, promises and streams are answered alike.
 
 import http from "node:http";
@@ -12,6 +12,9 @@ const { AWS_LAMBDA_RUNTIME_API: API, LAMBDA_TASK_ROOT: ROOT = "/var/task", _HAND
 const [hostname, port] = API.split(":");
 const STREAMING = Symbol.for("dayfly.streaming");
 const EXTENSIONS = ["", ".js", ".mjs", ".cjs"];
+// Whether there is more than one call.
+const GOES_ON = process.env._DAYFLY_REUSE !== undefined;
+delete process.env._DAYFLY_REUSE;
 
 let requestId = "";
 
@@ -46,11 +49,11 @@ function described(error) {
   };
 }
 
-async function fail(what, error) {
+async function fail(what, error, isLast = true) {
   const body = described(error);
   console.error(what === "init/error" ? "Uncaught Exception" : "Invoke Error", JSON.stringify(body));
   await send("POST", what, JSON.stringify(body), { "Lambda-Runtime-Function-Error-Type": body.errorType });
-  process.exit(what === "init/error" ? 1 : 0);
+  if (isLast) process.exit(what === "init/error" ? 1 : 0);
 }
 
 // What handlers find ---------------------------------------------------------------------------------------------
@@ -163,25 +166,32 @@ async function main() {
   } catch (error) {
     return fail("init/error", error);
   }
-  const { headers, body } = await send("GET", "invocation/next");
-  requestId = headers["lambda-runtime-aws-request-id"];
-  if (headers["lambda-runtime-trace-id"]) process.env._X_AMZN_TRACE_ID = headers["lambda-runtime-trace-id"];
-  const answer = `invocation/${requestId}`;
   const unhandled = (name) => (error) => {
     const wrapped = Object.assign(new Error(error?.message ?? String(error)), { stack: error?.stack });
     wrapped.name = name ?? error?.name ?? "Error";
-    fail(`${answer}/error`, wrapped);
+    fail(`invocation/${requestId}/error`, wrapped);
   };
   process.on("unhandledRejection", unhandled("Runtime.UnhandledPromiseRejection"));
   process.on("uncaughtException", unhandled());
+  do await serve(handler);
+  while (GOES_ON);
+  process.exit(0);
+}
+
+async function serve(handler) {
+  const { headers, body } = await send("GET", "invocation/next");
+  requestId = headers["lambda-runtime-aws-request-id"];
+  const trace = headers["lambda-runtime-trace-id"];
+  if (trace) process.env._X_AMZN_TRACE_ID = trace;
+  else delete process.env._X_AMZN_TRACE_ID;
+  const answer = `invocation/${requestId}`;
   try {
     const [event, context] = [JSON.parse(body), contextOf(headers)];
     const result = handler[STREAMING] ? await gathered(handler, event, context) : await called(handler, event, context);
     const bytes = Buffer.isBuffer(result) && handler[STREAMING] ? result : (JSON.stringify(result) ?? "null");
     await send("POST", `${answer}/response`, bytes);
-    process.exit(0);
   } catch (error) {
-    await fail(`${answer}/error`, error);
+    await fail(`${answer}/error`, error, !GOES_ON);
   }
 }
 

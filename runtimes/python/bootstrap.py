@@ -68,6 +68,7 @@ import json  # noqa: E402
 import logging  # noqa: E402
 import signal  # noqa: E402
 import stat  # noqa: E402
+import struct  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
 
@@ -86,6 +87,9 @@ _MACHINE_CODE = "/var/runtime/zygote.so"
 # From Python 3.12 on Lambda's runtime leaves characters as they are.
 _ASCII_ONLY = sys.version_info < (3, 12)
 _is_job = sys.argv[1:2] == ["job"]
+# Whether this process serves more calls than one.
+_goes_on = False
+_HEAD = struct.Struct("<6Iq")
 # Must be the set that the seccomp filter lets pass: parent, user, pid, mount, ipc and uts namespaces, the thread id
 # written and cleared as fork does, SIGCHLD.
 CLONE_FLAGS = 0x8000 | 0x10000000 | 0x20000000 | 0x20000 | 0x8000000 | 0x4000000 | 0x1000000 | 0x200000 | 17
@@ -374,12 +378,13 @@ def _fail(call, error_type, message, stack):
 
 
 def _end(call, kind, body, log=None):
-    """Answers with something else than a result, and ends the process."""
+    """Answers with something else than a result, and ends the process, unless that is to go on."""
     _flush()
     if log is not None:
         _send(call, b"L", log)
     _send(call, kind, body)
-    os._exit(0)
+    if not _goes_on:
+        os._exit(0)
 
 
 def _reseed():
@@ -648,8 +653,56 @@ def _await_job(machine, job, start):
     os.environ.update(json.loads(os.read(CONTROL_FD, JOB_BYTES_MAX)[1:]))
 
 
-def _serve_once():
-    """Serves one call in a process that is not a clone."""
+def _serve_on(function):
+    """Serves one call after the other, until the server wants no more. Tells it each time that it is ready."""
+    global _context, _goes_on
+    _goes_on = True
+    while True:
+        _send(CALL_FD, b"I", b"")
+        event_bytes, *lengths, deadline_ms = _HEAD.unpack(_receive(_HEAD.size))
+        texts = [_receive(length).decode("utf-8", "replace") for length in lengths]
+        event = _receive(event_bytes)
+        _context = LambdaContext()
+        _context.aws_request_id, _context.invoked_function_arn, client_context, tenant_id, trace_id = texts
+        _context.tenant_id = tenant_id or None
+        _context._deadline_ms = deadline_ms
+        os.environ.pop("_X_AMZN_TRACE_ID", None)
+        if trace_id:
+            os.environ["_X_AMZN_TRACE_ID"] = trace_id
+        _serve_next(function, event, client_context)
+
+
+def _serve_next(function, event, client_context):
+    try:
+        event = json.loads(event.decode("utf-8")) if event else {}
+        if client_context:
+            _context.client_context = _client_context(client_context)
+    except Exception as error:
+        return _end(CALL_FD, b"E", _failure("Runtime.UnmarshalError", "Unable to unmarshal input: %s" % error, []))
+    try:
+        result = function(event, _context)
+    except BaseException as error:
+        return _raised(CALL_FD, error)
+    try:
+        body = _encode_slowly(result).encode("utf-8", "surrogatepass")
+    except Exception as error:
+        return _fail(CALL_FD, "Runtime.MarshalError", "Unable to marshal response: %s" % error, [])
+    _end(CALL_FD, b"R", body)
+
+
+def _receive(count):
+    parts = []
+    while count:
+        part = os.read(CALL_FD, min(count, 1 << 20))
+        if not part:
+            os._exit(0)
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def _serve_once(goes_on):
+    """Serves one call, or one after the other, in a process that is not a clone."""
     try:
         job = _load_environment() if _is_job else None
         function = _load_job(job) if _is_job else _load_handler()
@@ -668,6 +721,8 @@ def _serve_once():
         first()
     machine = _Machine()
     _flush()
+    if goes_on:
+        _serve_on(function)
     _send(CALL_FD, b"I", b"")
     # It is told to let other threads run while it waits, by something to do first.
     machine.code.serve(machine.state(function, _reseed), CALL_FD)
@@ -681,6 +736,7 @@ def main():
     except OSError:
         one_use = False
     start = _Start()
+    goes_on = os.environ.pop("_DAYFLY_REUSE", None) is not None
     for name in _LOADER_SETTINGS:
         os.environ.pop(name, None)
     # One of the function's own stays.
@@ -692,7 +748,7 @@ def main():
     sys.stderr.reconfigure(line_buffering=True)
     _setup_logging()
     if one_use:
-        _serve_once()
+        _serve_once(goes_on)
     else:
         _zygote(start)
 

@@ -223,6 +223,9 @@ pub struct Deploy {
     /// Tag; added to those that were set before. May be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub tag: Vec<(String, String)>,
+    /// Calls that an instance serves, or seconds (30s) for which it does. Default: one call
+    #[arg(long, value_name = "CALLS|SECONDS")]
+    pub reuse: Option<dayfly_types::function::Reuse>,
     /// Print the function's configuration, or the project's plan and addresses, as JSON
     #[arg(long)]
     pub json: bool,
@@ -243,6 +246,7 @@ impl Deploy {
             || self.timeout.is_some()
             || !self.env.is_empty()
             || !self.tag.is_empty()
+            || self.reuse.is_some()
     }
 }
 

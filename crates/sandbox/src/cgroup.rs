@@ -230,9 +230,6 @@ impl Cgroup {
                 // Not there without swap: then there is nothing to limit.
                 let _ = write(&self.memory.join("memory.swap.max"), 0);
                 write(&self.memory.join("pids.max"), limits.processes)?;
-                if let Some(millis) = limits.cpu_millis {
-                    write(&self.cpu.join("cpu.max"), format!("{} {CPU_PERIOD_US}", quota_us(millis)))?;
-                }
             }
             Generation::V1 => {
                 write(&self.memory.join("memory.limit_in_bytes"), limits.memory_bytes)?;
@@ -242,13 +239,36 @@ impl Cgroup {
                 if let Some(count) = &self.count {
                     write(&count.join("pids.max"), limits.processes)?;
                 }
-                if let Some(millis) = limits.cpu_millis {
-                    write(&self.cpu.join("cpu.cfs_period_us"), CPU_PERIOD_US)?;
-                    write(&self.cpu.join("cpu.cfs_quota_us"), quota_us(millis))?;
-                }
             }
         }
-        Ok(())
+        limits.cpu_millis.map_or(Ok(()), |millis| self.set_cpu(millis))
+    }
+
+    /// Sets the CPU share, in thousandths of a processor; 0 is next to none.
+    pub fn set_cpu(&self, millis: u64) -> Result<(), Error> {
+        match self.generation {
+            Generation::V2 => write(&self.cpu.join("cpu.max"), format!("{} {CPU_PERIOD_US}", quota_us(millis))),
+            Generation::V1 => {
+                write(&self.cpu.join("cpu.cfs_period_us"), CPU_PERIOD_US)?;
+                write(&self.cpu.join("cpu.cfs_quota_us"), quota_us(millis))
+            }
+        }
+    }
+
+    /// CPU time so far, in microseconds, where the kernel tells it here.
+    pub fn cpu_us(&self) -> Option<u64> {
+        match self.generation {
+            Generation::V2 => number_of(&fs::read_to_string(self.cpu.join("cpu.stat")).ok()?, "usage_usec "),
+            Generation::V1 => {
+                let nanoseconds = fs::read_to_string(self.cpu.join("cpuacct.usage")).ok()?;
+                nanoseconds.trim().parse::<u64>().ok().map(|nanoseconds| nanoseconds / 1000)
+            }
+        }
+    }
+
+    /// Sets the peak of memory use back to what is in use now, where the kernel can.
+    pub fn forget_peak(&self) {
+        let _ = self.peak.write_at(b"0", 0);
     }
 
     /// The files that a process is moved in through, open for writing.

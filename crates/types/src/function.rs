@@ -59,9 +59,62 @@ impl FunctionConfiguration {
         self.arn.qualifier.clone().unwrap_or(Qualifier::Latest)
     }
 
+    /// Whether its instances serve more calls than one. Not a job's, nor where that is one call after all.
+    pub fn reuse(&self) -> Option<Reuse> {
+        let asked = self.tags.get(Reuse::TAG).filter(|_| self.job.is_none())?.parse().ok();
+        asked.filter(|reuse| *reuse != Reuse::Calls(1))
+    }
+
     /// The ARN with the version, as records and lists of versions have it.
     pub fn versioned_arn(&self) -> FunctionArn {
         self.arn.qualified(self.version())
+    }
+}
+
+/// How long an instance goes on, where a function asks that it serves more calls than one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// So many calls.
+    Calls(u32),
+    /// The calls of so many seconds from its first.
+    Seconds(u32),
+}
+
+impl Reuse {
+    /// The tag by which a function asks for it.
+    pub const TAG: &str = "dayfly:reuse";
+    /// Most calls.
+    const CALLS_MAX: u32 = 1_000_000;
+    /// Most seconds: the credentials of an instance do not last longer.
+    const SECONDS_MAX: u32 = 6 * 3600;
+}
+
+impl FromStr for Reuse {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (digits, most) = match text.strip_suffix('s') {
+            Some(digits) => (digits, Self::SECONDS_MAX),
+            None => (text, Self::CALLS_MAX),
+        };
+        let number = digits.parse().ok().filter(|number| (1..=most).contains(number) && !digits.starts_with('+'));
+        match number {
+            Some(number) if digits.len() < text.len() => Ok(Self::Seconds(number)),
+            Some(number) => Ok(Self::Calls(number)),
+            None => Err(format!(
+                "{text:?} is neither a number of calls (1 to {}) nor of seconds (1s to {}s)",
+                Self::CALLS_MAX,
+                Self::SECONDS_MAX
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Reuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Calls(calls) => write!(f, "{calls}"),
+            Self::Seconds(seconds) => write!(f, "{seconds}s"),
+        }
     }
 }
 
@@ -194,4 +247,20 @@ pub enum LastUpdate {
         /// AWS's reason code.
         code: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reuse_is_calls_or_seconds_within_bounds() {
+        for (text, reuse) in [("1", Reuse::Calls(1)), ("100", Reuse::Calls(100)), ("30s", Reuse::Seconds(30))] {
+            assert_eq!(text.parse(), Ok(reuse));
+            assert_eq!(reuse.to_string(), text);
+        }
+        for text in ["", "0", "0s", "s", "-1", "+1", "1.5", "30m", "1000001", "21601s", "99999999999"] {
+            assert!(text.parse::<Reuse>().is_err(), "{text}");
+        }
+    }
 }

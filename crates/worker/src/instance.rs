@@ -154,13 +154,15 @@ pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
         let _ = started.send(());
     }
     let call = call;
-    let Taken { lease, id, mut socket, mut log, log_head, exit, stream, init_us, restore_us, resident_bytes } = taken;
+    let Taken { lease, service, mut socket, mut log, log_head, exit, stream, init_us, restore_us, resident_bytes } =
+        taken;
     let (version, number, cgroup) = (lease.version(), lease.number(), lease.cgroup());
     let function = &call.function;
     let invocation = &call.invocation;
     let mut lines = Lines::new(&call, &stream);
     lines.push(log_head);
     lines.platform(report::start(invocation.request_id, &function.version().to_string()));
+    let cpu_before_us = version.reuse().and_then(|_| cgroup.cpu_us());
     let started_at = Timestamp::now();
     let started = Instant::now();
     let limit = Duration::from_secs(function.timeout_s.into());
@@ -185,7 +187,7 @@ pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
     let mut usage = Usage {
         request_id: invocation.request_id,
         function: function.versioned_arn(),
-        instance_id: id,
+        instance_id: service.id.clone(),
         log_stream: stream.to_string(),
         attempt: call.attempt,
         started_at,
@@ -242,7 +244,16 @@ pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
             (Ok(Bytes::new()), None)
         }
     };
+    // One that goes on is back before its caller can make another call.
+    let (mut goes_on, mut ready) = (false, Ready::default());
+    let goes_on_at_all = answered
+        && version.reuse().is_some_and(|reuse| service.after_call(started).may_serve(reuse))
+        && cgroup.out_of_memory_kills() == 0;
+    if goes_on_at_all {
+        goes_on = ready.comes(&mut socket, &mut log, &mut lines, Instant::now() + END_GRACE).await;
+    }
     if answered
+        && !goes_on
         && !call.want_log_tail
         && let Some(early) = early
     {
@@ -255,10 +266,31 @@ pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
         // Nobody may be waiting any more.
         let _ = early.send(outcome);
     }
-    drop(socket);
-    let exit = ended(version, number, exit, cgroup, answered).await;
-    usage.cpu_us = exit.map_or(0, |exit| exit.cpu_us);
-    drain(&mut log, &mut lines).await;
+    if goes_on_at_all && !goes_on {
+        goes_on = ready.comes(&mut socket, &mut log, &mut lines, started + limit).await;
+    }
+    if goes_on {
+        lines.push(log.take_all());
+        goes_on = !log.ended;
+    }
+    let (mut exit, mut ended_with) = (Some(exit), None);
+    let mut socket = Some(socket);
+    if goes_on {
+        let used_us = |before| Some(cgroup.cpu_us()?.saturating_sub(before));
+        usage.cpu_us = cpu_before_us.and_then(used_us).unwrap_or(0);
+    } else {
+        drop(socket.take());
+        if let Some(exit) = exit.take() {
+            ended_with = ended(version, number, exit, cgroup, answered).await;
+        }
+        usage.cpu_us = ended_with.as_ref().map_or(0, |exit| exit.cpu_us);
+        if let Some(before_us) = cpu_before_us.filter(|_| service.calls > 0) {
+            // What it was told at its end is of all its calls.
+            usage.cpu_us = cgroup.cpu_us().map_or(0, |now_us| now_us.saturating_sub(before_us));
+        }
+        drain(&mut log, &mut lines).await;
+    }
+    let exit_of = ended_with;
     if !answered {
         usage.memory_peak_bytes = memory_peak_bytes(cgroup, resident_bytes, usage.memory_mb);
     }
@@ -280,8 +312,12 @@ pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
                 usage.status = UsageStatus::OutOfMemory;
                 usage.memory_peak_bytes = u64::from(usage.memory_mb) << 20;
             }
-            let (body, text) =
-                report::ended(invocation.request_id, kind, exit.and_then(|e| e.code), exit.and_then(|e| e.signal));
+            let (body, text) = report::ended(
+                invocation.request_id,
+                kind,
+                exit_of.and_then(|e| e.code),
+                exit_of.and_then(|e| e.signal),
+            );
             lines.platform(text);
             Err(function_error(kind, body))
         }
@@ -293,7 +329,10 @@ pub async fn run(mut call: Call, taken: Taken, mut cancel: Cancel) -> Outcome {
     usage.billed_ms = report::billed_ms(usage.duration_us);
     lines.platform(report::end(invocation.request_id));
     lines.platform(report::report(&usage));
-    lease.done();
+    match (goes_on, socket, exit) {
+        (true, Some(socket), Some(exit)) => lease.again(socket, log, exit, service.after_call(started)),
+        _ => lease.done(),
+    }
     Outcome { executed_version: function.version().to_string(), result, usage, log_tail: lines.into_tail() }
 }
 
@@ -313,6 +352,37 @@ async fn exchange(socket: &mut UnixStream, mut head: Vec<u8>, event: &Bytes, res
     match answer(socket, result_bytes_max).await {
         Ok((Answer::Ready, _)) | Err(_) => Ending::Silent,
         Ok((answer, log)) => Ending::Answered(answer, log),
+    }
+}
+
+/// What an instance that has answered says next, as far as it has come.
+#[derive(Default)]
+struct Ready {
+    head: [u8; 5],
+    bytes: usize,
+}
+
+impl Ready {
+    /// Whether it asks for another call by then. Its output goes on meanwhile.
+    async fn comes(
+        &mut self,
+        socket: &mut UnixStream,
+        log: &mut LogPipe,
+        lines: &mut Lines<'_>,
+        deadline: Instant,
+    ) -> bool {
+        while self.bytes < self.head.len() {
+            tokio::select! {
+                biased;
+                read = socket.read(&mut self.head[self.bytes..]) => match read {
+                    Ok(bytes) if bytes > 0 => self.bytes += bytes,
+                    _ => return false,
+                },
+                () = tokio::time::sleep_until(deadline) => return false,
+                some = log.read(), if !log.ended => lines.push(some),
+            }
+        }
+        self.head == [b'I', 0, 0, 0, 0]
     }
 }
 

@@ -366,7 +366,11 @@ impl Handle {
             return Err(InvokeError::ShuttingDown);
         }
         if let Some(version) = versions.current.get(&function.revision_id) {
-            return Ok(version.clone());
+            // Its tags may have changed, which makes no new revision.
+            if version.reuse() == function.reuse() {
+                return Ok(version.clone());
+            }
+            versions.dismiss(&function.revision_id, |_| true);
         }
         let kept = versions.provisioned.get(&function.revision_id).and_then(provisioned::Wanted::kept);
         let version = pool::start(self.shared.clone(), self.recipe(function, kept)?);

@@ -15,6 +15,7 @@ pub struct LogPipe {
     line: Vec<u8>,
     line_bytes_max: usize,
     bytes_left: usize,
+    bytes_max: usize,
     dropped_bytes: u64,
     /// The other end is closed: there will be nothing more.
     pub ended: bool,
@@ -28,6 +29,7 @@ impl LogPipe {
             line: Vec::new(),
             line_bytes_max: limits.log_event_bytes.max(1),
             bytes_left: limits.log_bytes_per_call,
+            bytes_max: limits.log_bytes_per_call,
             dropped_bytes: 0,
             ended: false,
         }
@@ -72,6 +74,11 @@ impl LogPipe {
         }
         lines.extend(self.finish());
         lines
+    }
+
+    /// Another call's lines begin.
+    pub fn begin_anew(&mut self) {
+        self.bytes_left = self.bytes_max;
     }
 
     /// The rest: a line without a line feed, and a notice of what was dropped.

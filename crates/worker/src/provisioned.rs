@@ -83,7 +83,9 @@ impl Handle {
         let id = &function.revision_id;
         let before = versions.provisioned.get(id).filter(|before| before.refused.is_none());
         let (was_kept, count) = (before.map(|before| before.kept.count), wanted.kept.count);
-        let usable = |version: &VersionHandle| !version.ended() && !version.readiness().retired;
+        let usable = |version: &VersionHandle| {
+            !version.ended() && !version.readiness().retired && version.reuse() == function.reuse()
+        };
         if wanted.refused.is_none() && was_kept.is_some() && versions.current.get(id).is_some_and(usable) {
             if was_kept != Some(count)
                 && let Some(version) = versions.current.get(id)

@@ -255,6 +255,9 @@ fn environment(options: &Options, recipe: &Recipe) -> Vec<(String, String)> {
     set("AWS_REGION", region);
     set("AWS_DEFAULT_REGION", region);
     set("AWS_ENDPOINT_URL", &endpoint);
+    if function.reuse().is_some() {
+        set("_DAYFLY_REUSE", "1");
+    }
     if function.runtime.python_minor().is_none() {
         set("_DAYFLY_RESULT_BYTES_MAX", &(options.limits.sync_payload_bytes + 100).to_string());
         return environment.into_iter().collect();

@@ -9,6 +9,7 @@ use crate::{
     web_app::{self, Statics, WebApp},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use dayfly_types::function::Reuse;
 use serde_json::{Map, Value, json};
 use std::{
     path::Path,
@@ -58,7 +59,7 @@ async fn function(options: &cli::Deploy) -> Result<(), Error> {
         memory: options.memory,
         timeout: options.timeout,
         env: options.env.clone(),
-        tags: options.tag.clone(),
+        tags: options.tag.iter().cloned().chain(options.reuse.map(reuse_tag)).collect(),
         layers: None,
     };
     let message =
@@ -94,6 +95,11 @@ async fn function(options: &cli::Deploy) -> Result<(), Error> {
     let data = options.target.data.as_ref().map(|data| format!(" --data {}", data.display())).unwrap_or_default();
     output::note(&format!("call it: dayfly invoke{data} {} '{{}}'", wanted.name));
     Ok(())
+}
+
+/// The tag that says so.
+fn reuse_tag(reuse: Reuse) -> (String, String) {
+    (Reuse::TAG.to_owned(), reuse.to_string())
 }
 
 /// What a function should be; what is `None` stays as it is, or gets the default.

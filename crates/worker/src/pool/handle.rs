@@ -1,9 +1,9 @@
 //! What the pool gives to others: a handle of a version's actor, and instances.
 
-use super::{Command, Readiness};
+use super::{Again, Command, Readiness, Service};
 use crate::{Shared, log_pipe::LogPipe};
 use dayfly_sandbox::{cgroup::Cgroup, protocol::Exit};
-use dayfly_types::{Limits, LogLine, LogSink, UsageStatus};
+use dayfly_types::{Limits, LogLine, LogSink, UsageStatus, function::Reuse};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::{
     net::UnixStream,
@@ -17,6 +17,7 @@ pub struct VersionHandle {
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) shared: Arc<Shared>,
     pub(super) readiness: Arc<Mutex<Readiness>>,
+    pub(super) reuse: Option<Reuse>,
 }
 
 impl VersionHandle {
@@ -36,10 +37,12 @@ impl VersionHandle {
 
     fn give_back(&self, command: Command) {
         // When the actor has ended, its launcher has been ended too, and the instance with it.
-        if let Err(mpsc::error::SendError(Command::Done(cgroup) | Command::Abandoned(_, cgroup))) =
-            self.commands.send(command)
-        {
-            self.shared.bury(cgroup);
+        match self.commands.send(command) {
+            Err(mpsc::error::SendError(Command::Done(cgroup) | Command::Abandoned(_, cgroup))) => {
+                self.shared.bury(cgroup);
+            }
+            Err(mpsc::error::SendError(Command::Again(again))) => self.shared.bury(again.cgroup),
+            _ => {}
         }
     }
 
@@ -68,6 +71,11 @@ impl VersionHandle {
         let _ = self.commands.send(Command::EvictIfIdle);
     }
 
+    /// How long its instances go on.
+    pub fn reuse(&self) -> Option<Reuse> {
+        self.reuse
+    }
+
     /// Whether both speak to the same actor.
     pub fn is(&self, other: &Self) -> bool {
         self.commands.same_channel(&other.commands)
@@ -93,8 +101,8 @@ impl VersionHandle {
 pub struct Taken {
     /// Its cgroup, and the duty to end it.
     pub lease: Lease,
-    /// Its id: 32 random hexadecimal digits.
-    pub id: String,
+    /// Its id, and what it has served.
+    pub service: Service,
     /// Where the event goes and the answer comes from.
     pub socket: UnixStream,
     /// Its output.
@@ -138,6 +146,14 @@ impl Lease {
     /// The instance's version.
     pub fn version(&self) -> &VersionHandle {
         &self.version
+    }
+
+    /// The instance is ready for another call.
+    pub fn again(mut self, socket: UnixStream, log: LogPipe, exit: oneshot::Receiver<Exit>, service: Service) {
+        if let Some(cgroup) = self.cgroup.take() {
+            let again = Again { number: self.number, cgroup, socket, log, exit, service };
+            self.version.give_back(Command::Again(Box::new(again)));
+        }
     }
 
     /// The instance has ended, or its launcher was given up: its cgroup may be used again.

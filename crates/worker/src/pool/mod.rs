@@ -6,11 +6,13 @@ mod boot;
 mod handle;
 mod instances;
 mod provisioned;
+mod reuse;
 mod sandbox;
 
 pub use ahead::Ahead;
 pub use handle::{Lease, Refusal, Taken, VersionHandle};
 pub use provisioned::{Kept, Readiness};
+pub use reuse::{Again, Service};
 
 use crate::{Shared, interpreters::Interpreter, job::TaskFolder, log_pipe::LogPipe};
 use dayfly_sandbox::{Control, Order, Report, cgroup::Cgroup, protocol::Exit};
@@ -62,6 +64,7 @@ enum Command {
     Take { reply: oneshot::Sender<Result<Taken, Refusal>>, logs: Arc<dyn LogSink>, asked: Instant },
     Kill(u64),
     Done(Cgroup),
+    Again(Box<Again>),
     Abandoned(u64, Cgroup),
     Booted { number: u64, booted: Result<(UnixStream, LogPipe, Vec<LogLine>, u64), InitError> },
     Retire,
@@ -116,15 +119,22 @@ pub fn start(shared: Arc<Shared>, recipe: Recipe) -> VersionHandle {
     let (sender, commands) = mpsc::unbounded_channel();
     let provisioned = provisioned::Provisioned::new(recipe.kept.clone());
     let readiness = provisioned.readiness.clone();
-    let handle = VersionHandle { commands: sender.clone(), shared: shared.clone(), readiness };
+    let reuse = recipe.function.reuse();
+    let handle = VersionHandle { commands: sender.clone(), shared: shared.clone(), readiness, reuse };
     let other_language = recipe.function.runtime.python_minor().is_none();
+    let one_use = match reuse {
+        _ if other_language => Some("only a Python interpreter is cloned"),
+        // What lasts is worth a boot, and may have threads.
+        Some(_) => Some("its instances serve more calls than one"),
+        None => None,
+    };
     let version = Version {
         shared,
         recipe: Arc::new(recipe),
         handle: handle.clone(),
         live: None,
         waiting: VecDeque::new(),
-        one_use: other_language.then(|| "only a Python interpreter is cloned".to_owned()),
+        one_use: one_use.map(str::to_owned),
         retired: false,
         owes_one_ahead: false,
         missed_one_ahead: false,
@@ -224,6 +234,8 @@ struct Spare {
     exit: oneshot::Receiver<Exit>,
     restore_us: u64,
     init_us: Option<u64>,
+    /// What it has served.
+    service: Service,
 }
 
 impl Version {
@@ -259,6 +271,7 @@ impl Version {
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Done(cgroup) | Command::Abandoned(_, cgroup) => self.free_cgroups.push(cgroup),
+                Command::Again(again) => self.free_cgroups.push(again.cgroup),
                 Command::Take { reply, .. } => drop(reply.send(Err(Refusal::Retired))),
                 _ => {}
             }
@@ -290,6 +303,7 @@ impl Version {
                     self.shared.bury(cgroup);
                 }
             }
+            Command::Again(again) => self.take_back(*again),
             Command::Abandoned(number, cgroup) => {
                 self.kill(number);
                 self.shared.bury(cgroup);
@@ -320,14 +334,14 @@ impl Version {
     /// Hands spares to those who wait.
     fn give_out(&mut self) {
         self.waiting.retain(|waiting| !waiting.reply.is_closed());
-        let Some(live) = &mut self.live else { return };
         while !self.waiting.is_empty() {
-            let Some(spare) = live.spares.pop_front() else { return };
+            let Some(spare) = self.next_spare() else { return };
+            let Some(live) = &mut self.live else { return };
             let Some(waiting) = self.waiting.pop_front() else { return };
             let waited_us = waiting.asked.elapsed().as_micros() as u64;
             let taken = Taken {
                 lease: Lease { number: spare.number, version: self.handle.clone(), cgroup: Some(spare.cgroup) },
-                id: uuid::Uuid::new_v4().simple().to_string(),
+                service: spare.service,
                 socket: spare.socket,
                 log: spare.log,
                 log_head: spare.log_head,
@@ -481,7 +495,8 @@ impl Version {
             };
         };
         let owed = !live.ordered.is_empty() || !live.to_kill.is_empty() || !self.waiting.is_empty();
-        let next = if owed || self.last_used.elapsed() <= SPARES_IDLE + TICK { Instant::now() + TICK } else { idle_at };
+        let next =
+            if owed || self.last_used.elapsed() <= self.spares_idle() + TICK { Instant::now() + TICK } else { idle_at };
         match &live.zygote {
             Zygote::Booting { deadline, .. } => next.min(*deadline),
             _ => next,
@@ -509,7 +524,7 @@ impl Version {
             self.lost("the launcher is silent");
         } else if too_old && !self.retired {
             self.give_up_live();
-        } else if idle > SPARES_IDLE {
+        } else if idle > self.spares_idle() {
             self.drop_spares();
         }
     }

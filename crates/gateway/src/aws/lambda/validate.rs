@@ -7,7 +7,7 @@ use super::{
     operations::RUNTIMES,
 };
 use crate::aws::Error;
-use dayfly_types::{Limits, Runtime};
+use dayfly_types::{Limits, Runtime, function::Reuse};
 use std::collections::BTreeMap;
 
 const FUNCTION_NAME: &str = r"(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-gov)?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?";
@@ -272,6 +272,11 @@ pub fn tags(added: &BTreeMap<String, String>, total: usize, limits: &Limits) -> 
                 "The value of the tag {key} is longer than {TAG_VALUE_LENGTH_MAX} characters"
             )));
         }
+        if key == Reuse::TAG
+            && let Err(reason) = value.parse::<Reuse>()
+        {
+            return Err(invalid_parameter(format!("The value of the tag {key} is not valid: {reason}")));
+        }
     }
     if total > limits.tags {
         return Err(invalid_parameter(format!("The number of tags must not exceed {}", limits.tags)));
@@ -415,6 +420,7 @@ mod tests {
             (of(&"k".repeat(129), ""), 1),
             (of("k", &"v".repeat(257)), 1),
             (of("AWS:x", ""), 1),
+            (of("dayfly:reuse", "often"), 1),
             (of("k", ""), 51),
         ] {
             assert!(tags(&bad, total, &limits).is_err());
