@@ -410,6 +410,10 @@ impl Version {
             .chain(spares.into_iter().map(|spare| spare.cgroup))
             .chain(ordered.into_values().map(|ordered| ordered.cgroup))
             .collect();
+        if self.handle.reuse.is_some() {
+            // Those that wait have too little CPU to end.
+            cgroups.iter().for_each(Cgroup::hurry);
+        }
         sandbox::end(&self.shared, process, cgroups, task);
     }
 
