@@ -163,3 +163,22 @@ def test_broken_json_is_refused(raw):
         assert answer.status_code == 400, body
         assert answer.headers["x-amzn-ErrorType"], body
         assert json.loads(answer.content), body
+
+
+def test_bad_provisioned_concurrency_is_refused(raw, create):
+    function = create(Publish=True)["FunctionName"]
+    for qualifier, count, code, status in [
+        ("$LATEST", 1, "InvalidParameterValueException", 400),
+        ("1", 0, "ValidationException", 400),
+        ("1", -1, "ValidationException", 400),
+        ("1", None, "ValidationException", 400),
+        ("1", 1_000_000, "InvalidParameterValueException", 400),
+        ("99", 1, "ResourceNotFoundException", 404),
+        ("nobody", 1, "ResourceNotFoundException", 404),
+    ]:
+        asked = {"FunctionName": function, "Qualifier": qualifier, "ProvisionedConcurrentExecutions": count}
+        with refused(code, status):
+            raw.put_provisioned_concurrency_config(**asked)
+    with refused("ProvisionedConcurrencyConfigNotFoundException", 404):
+        raw.get_provisioned_concurrency_config(FunctionName=function, Qualifier="1")
+    assert raw.list_provisioned_concurrency_configs(FunctionName=function)["ProvisionedConcurrencyConfigs"] == []

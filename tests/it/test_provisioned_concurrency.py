@@ -8,7 +8,9 @@ import urllib.request
 import calls
 import harness
 import pytest
+import test_languages as languages
 from botocore.exceptions import ClientError
+from calls import call
 
 FUNCTION = """
 import os, time, uuid
@@ -204,7 +206,22 @@ def test_it_is_ready_again_after_a_restart(server, client):
     ready(client, 2)
     server.stop()
     server.start()
+    ready(server.client(), 2)
+    server.kill()
+    server.start()
     client = server.client()
     ready(client, 2)
     assert server.invoke("f", {}, Qualifier="1")[1]["type"] == "provisioned-concurrency"
     client.delete_provisioned_concurrency_config(FunctionName="f", Qualifier="1")
+
+
+def test_what_is_not_cloned_is_booted_ahead(server):
+    client = server.client()
+    shell = languages.zip_of(bootstrap=languages.SHELL)
+    languages.create(server, "shell", "provided.al2023", shell, Publish=True, Tags={"dayfly:reuse": "2"})
+    put(client, 2, name="shell")
+    ready(client, 2, name="shell")
+    calls = [call(server, "shell:1", number) for number in range(3)]
+    assert [(one.payload["shell"], one.payload["left"]) for one in calls] == [(0, 0), (1, 1), (2, 0)]
+    ready(client, 2, name="shell")
+    client.delete_function(FunctionName="shell")

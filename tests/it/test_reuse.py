@@ -1,6 +1,8 @@
 """Reuse, where a function asks for it by its tag: an instance serves more calls than one. By default it never does."""
 
+import re
 import time
+import urllib.request
 
 import harness
 import pytest
@@ -180,3 +182,37 @@ def test_deploy_asks_for_it(server, tmp_path):
     assert [number for _, number in served([call(server, "deployed") for _ in range(3)])] == [1, 2, 1]
     refused = server.cli("deploy", tmp_path, "--name", "deployed", "--reuse", "often", check=False)
     assert refused.returncode == 2 and "neither a number of calls" in refused.stderr
+
+
+WEB = """
+count = 0
+
+async def asgi(scope, receive, send):
+    global count
+    assert scope["type"] == "http"
+    count += 1
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": str(count).encode()})
+
+def wsgi(environ, start_response):
+    global count
+    count += 1
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(count).encode()]
+"""
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_web_applications_too(server, tmp_path, kind):
+    (tmp_path / "shop.py").write_text(WEB)
+    found = server.cli("deploy", tmp_path, "--name", f"shop-{kind}", "--app", f"shop:{kind}", "--reuse", "3", "--timeout", "20")
+    assert found.returncode == 0, found.stderr
+    address = re.search(r"https?://\S+", found.stdout + found.stderr)[0]
+    numbers = []
+
+    def is_reused():
+        numbers.append(int(urllib.request.urlopen(address, timeout=20 * harness.SLOW).read()))
+        return 3 in numbers
+
+    harness.wait_until(is_reused, 60 * harness.SLOW, "an instance serves its third request")
+    assert set(numbers) <= {1, 2, 3}
