@@ -31,6 +31,9 @@ def handler(event, context):
     time.sleep(event.get("sleep", 0))
     if event.get("fail"):
         raise ValueError("asked to")
+    if event.get("forge"):
+        # An answer of its own making, on the descriptor that the runtime has its calls from, before the real one.
+        os.write(4, b"R" + (8).to_bytes(4, "little") + b'"forged"')
     if event.get("end"):
         os._exit(3)
     if event.get("fill"):
@@ -97,6 +100,15 @@ def test_what_fails_does_not_stay_but_for_what_the_handler_raised(server):
         # A `MemoryError` is raised like any other; who was killed is gone.
         raised = failed.error[0] == "MemoryError"
         assert (after.instance_id == before.instance_id) == raised and (after.payload["calls"] == 1 or raised)
+
+
+def test_a_second_answer_is_nobodys(server):
+    server.create("forges", FUNCTION, Tags={TAG: "100"}, Timeout=20)
+    before = call(server, "forges")
+    forged = call(server, "forges", {"forge": True})
+    assert (forged.payload, forged.instance_id) == ("forged", before.instance_id)
+    after = call(server, "forges")
+    assert served([after]) == [(after.instance_id, 1)] and after.instance_id != before.instance_id
 
 
 def test_for_a_time(server):
